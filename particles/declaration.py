@@ -1,0 +1,118 @@
+"""How a class of the house declares itself: its parameters, their bounds, its family, its sources.
+
+A parameter is declared once, as a field of its class, and everything else is derived from that declaration: the check
+in the constructor, the key of a config, the JSON Schema, the listing on the command line. A family is an abstract class
+together with its final subclasses; a new class joins by existing. Nothing here knows what the classes are about.
+"""
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+BOUNDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
+_HOLDS = {"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal}
+
+
+def as_float(value: Any) -> Any:
+    """A parameter as a floating array; a Python number stays weakly typed, so that it takes the tokens' dtype."""
+    if isinstance(value, bool | str):
+        raise ValueError(f"expected a number or an array of numbers, got {value!r}")
+    if isinstance(value, int | float):
+        return jnp.asarray(float(value))
+    if value is None or isinstance(value, jax.Array):
+        return value
+    if isinstance(value, np.ndarray | np.generic | list | tuple):
+        return jnp.asarray(value, float)
+    return value  # something a transformation put in the place of an array
+
+
+def parameter(default: Any = dataclasses.MISSING, **bounds: float) -> Any:
+    """A floating parameter: a leaf of the pytree, swept and differentiated; `gt`, `ge`, `lt`, `le` bound each entry."""
+    return _field(default, bounds, converter=as_float)
+
+
+def option(default: Any = dataclasses.MISSING, **bounds: float) -> Any:
+    """A parameter that shapes the program (a size, a name): static, bounded in the same way."""
+    return _field(default, bounds, static=True)
+
+
+def _field(default: Any, bounds: dict[str, float], **kind: Any) -> Any:
+    unknown = set(bounds) - set(BOUNDS)
+    if unknown:
+        raise ValueError(f"unknown bounds {sorted(unknown)}; known are {sorted(BOUNDS)}")
+    if default is not dataclasses.MISSING:
+        kind["default"] = default
+    return eqx.field(metadata={"bounds": bounds}, **kind)
+
+
+class Declared(eqx.Module):
+    """Base of every noun: an immutable pytree whose parameters are finite and within their declared bounds.
+
+    Raises
+    ------
+    ValueError
+        At construction, for a number that is not finite or out of bounds. Traced values are not looked at.
+    """
+
+    sources: ClassVar[tuple[str, ...]] = ()
+
+    def __check_init__(self):
+        for field in dataclasses.fields(self):
+            bounds = field.metadata.get("bounds")
+            value = getattr(self, field.name)
+            if bounds is None or value is None or isinstance(value, jax.core.Tracer):
+                continue
+            fault = bound_fault(value, bounds)
+            if fault:
+                raise ValueError(f"`{field.name}` of {type(self).__name__} {fault}")
+
+
+def concrete(value: Any) -> np.ndarray | None:
+    """The numbers behind a parameter, or None where a transformation holds them back."""
+    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
+
+
+def bound_fault(value: Any, bounds: dict[str, float]) -> str | None:
+    """What is wrong with a value, in words, or None."""
+    entries = value if isinstance(value, tuple) else (value,)
+    if not entries or not all(isinstance(e, int | float | np.ndarray | np.generic | jax.Array) for e in entries):
+        return None
+    numbers = np.asarray(value)
+    if not np.all(np.isfinite(numbers)):
+        return f"must be finite; got {_shown(numbers)}"
+    for name, limit in bounds.items():
+        if not np.all(_HOLDS[name](numbers, limit)):
+            return f"must be {BOUNDS[name]} {limit:g}; got {_shown(numbers)}"
+    return None
+
+
+def _shown(numbers: np.ndarray) -> str:
+    return f"{numbers.item():g}" if numbers.ndim == 0 else np.array2string(numbers, threshold=8, precision=6)
+
+
+def family(abstract: type) -> dict[str, type]:
+    """The final members of a family by name, in order of definition; only modules already imported are seen."""
+    found: dict[str, type] = {}
+    for child in abstract.__subclasses__():
+        if not inspect.isabstract(child) and not child.__name__.startswith(("_", "Abstract")):
+            found[child.__name__] = child
+        found.update(family(child))
+    return found
+
+
+def summary(cls: type) -> str:
+    """The first line of a class's docstring."""
+    return (inspect.getdoc(cls) or "").split("\n", 1)[0]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` Did you mean ...?` with the nearest known name, or nothing."""
+    match = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
+    return f" Did you mean `{match[0]}`?" if match else ""

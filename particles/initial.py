@@ -1,0 +1,305 @@
+"""Where the tokens start.
+
+A start is a recipe that a config can hold: it is called with a space and a key and gives an array of tokens on that
+space. Random starts differ by the key alone.
+"""
+
+import abc
+import pathlib
+import zipfile
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .declaration import Declared, concrete, option, parameter
+from .spaces import AbstractSpace, Euclidean
+
+FILE_LIMIT = 4 * 2**30  # bytes a start file may unpack to
+
+
+class DataError(ValueError):
+    """The data handed in, not the way it was asked for, is at fault."""
+
+
+class AbstractStart(Declared):
+    """A recipe for the first state."""
+
+    @abc.abstractmethod
+    def __call__(self, space: AbstractSpace, key: PRNGKeyArray) -> Float[Array, "n d"]:
+        """The tokens at depth 0, on the space.
+
+        Raises
+        ------
+        ValueError
+            If the space has no such start.
+        """
+
+    def files(self) -> tuple[pathlib.Path, ...]:
+        """The files the start is read from: their content is part of a run's identity."""
+        return ()
+
+
+class Uniform(AbstractStart):
+    """Independent tokens from the uniform law of the space.
+
+    Parameters
+    ----------
+    tokens, dim : how many, in what ambient dimension.
+
+    Source
+    ------
+    geshkovski2023perspective.
+    """
+
+    tokens: int = option(ge=1)
+    dim: int = option(ge=1)
+    sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective",)
+
+    def __call__(self, space: AbstractSpace, key: PRNGKeyArray) -> Float[Array, "n d"]:
+        return space.uniform(key, self.tokens, self.dim)
+
+
+class Equiangular(AbstractStart):
+    r"""Tokens whose pairwise overlaps are all equal: the flow on them is a scalar equation with a known solution.
+
+    Built in closed form from the Gram matrix :math:`(1-g) I + g 11^T`, whose eigenvectors are the common direction and any
+    basis of its complement.
+
+    Parameters
+    ----------
+    tokens : how many, n.
+    dim : ambient dimension: at least n, or n - 1 for the smallest overlap, or 1 for overlap 1.
+    overlap : the common cosine g, from -1/(n-1) to 1.
+
+    Raises
+    ------
+    ValueError
+        If no such tokens exist in that dimension.
+
+    Source
+    ------
+    geshkovski2023perspective, Theorem 6.8.
+    """
+
+    tokens: int = option(ge=1)
+    dim: int = option(ge=1)
+    overlap: Float[Array, ""] = parameter(0.0, le=1)
+    sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective",)
+
+    def __check_init__(self):
+        g = concrete(self.overlap)
+        if g is None or self.tokens == 1:
+            return
+        least = -1 / (self.tokens - 1)
+        close = 1e-6 if g.dtype == np.float32 else 1e-12
+        if g < least - close:
+            raise ValueError(f"{self.tokens} tokens have a common overlap of at least {least:.6g}; got {float(g):.6g}")
+        needed = 1 if g >= 1 else self.tokens - 1 if g <= least + close else self.tokens
+        if self.dim < needed:
+            raise ValueError(
+                f"{self.tokens} tokens of common overlap {float(g):.6g} need dimension {needed} or more; got {self.dim}"
+            )
+
+    def __call__(self, space: AbstractSpace, key: PRNGKeyArray) -> Float[Array, "n d"]:
+        n = self.tokens
+        apart = jnp.sqrt(jnp.maximum(1 - self.overlap, 0)) * _complement_of_ones(n)
+        common = jnp.full((n, 1), jnp.sqrt(jnp.maximum(1 + (n - 1) * self.overlap, 0) / n))
+        x = jnp.concatenate([apart, common], axis=1)[:, : self.dim]
+        return space.project(jnp.pad(x, ((0, 0), (0, self.dim - x.shape[1]))))
+
+
+class VonMisesFisher(AbstractStart):
+    r"""Tokens gathered around one direction, with density proportional to :math:`e^{\kappa\langle m, x\rangle}`.
+
+    Drawn by exact rejection. The directions are brought onto the space by its projection.
+
+    Parameters
+    ----------
+    tokens, dim : how many, in what ambient dimension (at least 2).
+    kappa : concentration; 0 is uniform.
+    mean : the direction m; by default the last axis.
+
+    Source
+    ------
+    wood1994simulation.
+    """
+
+    tokens: int = option(ge=1)
+    dim: int = option(ge=2)
+    kappa: Float[Array, ""] = parameter(1.0, ge=0)
+    mean: Float[Array, " d"] | None = parameter(None)
+    sources: ClassVar[tuple[str, ...]] = ("wood1994simulation",)
+
+    def __check_init__(self):
+        if self.mean is not None and self.mean.shape != (self.dim,):
+            raise ValueError(f"`mean` of VonMisesFisher needs {self.dim} coordinates; got shape {self.mean.shape}")
+        if self.mean is not None and not np.any(concrete(self.mean)):
+            raise ValueError("`mean` of VonMisesFisher is a direction; got the zero vector")
+
+    def __call__(self, space: AbstractSpace, key: PRNGKeyArray) -> Float[Array, "n d"]:
+        along_key, around_key = jax.random.split(key)
+        cosine = jax.vmap(lambda k: _vmf_cosine(k, self.kappa, self.dim))(jax.random.split(along_key, self.tokens))
+        around = jax.random.normal(around_key, (self.tokens, self.dim - 1))
+        around = around / jnp.linalg.norm(around, axis=1, keepdims=True)
+        sine = jnp.sqrt(jnp.maximum(1 - cosine**2, 0))
+        x = jnp.concatenate([sine[:, None] * around, cosine[:, None]], axis=1)
+        return space.project(x if self.mean is None else _turned(x, self.mean / jnp.linalg.norm(self.mean)))
+
+
+class Blobs(AbstractStart):
+    """Gaussian clouds around a few centers, brought onto the space.
+
+    Parameters
+    ----------
+    tokens, dim : how many, in what ambient dimension. Tokens are dealt to the blobs in turn.
+    blobs : how many centers.
+    spread : the standard deviation around a center, in each coordinate.
+    centers : the centers, `[blobs d]`; by default drawn from the uniform law of the space, or from the standard normal law
+        where it has none. A single blob in Euclidean space is centered at the origin.
+
+    Source
+    ------
+    geshkovski2024dynamic.
+    """
+
+    tokens: int = option(ge=1)
+    dim: int = option(ge=1)
+    blobs: int = option(3, ge=1)
+    spread: Float[Array, ""] = parameter(0.1, ge=0)
+    centers: Float[Array, "k d"] | None = parameter(None)
+    sources: ClassVar[tuple[str, ...]] = ("geshkovski2024dynamic",)
+
+    def __check_init__(self):
+        if self.centers is not None and self.centers.shape != (self.blobs, self.dim):
+            raise ValueError(
+                f"`centers` of Blobs needs shape (blobs, dim) = {(self.blobs, self.dim)}; got {self.centers.shape}"
+            )
+
+    def __call__(self, space: AbstractSpace, key: PRNGKeyArray) -> Float[Array, "n d"]:
+        center_key, cloud_key = jax.random.split(key)
+        if self.centers is not None:
+            centers = self.centers
+        elif isinstance(space, Euclidean):
+            centers = jax.random.normal(center_key, (self.blobs, self.dim)) * (self.blobs > 1)
+        else:
+            centers = space.uniform(center_key, self.blobs, self.dim)
+        cloud = jax.random.normal(cloud_key, (self.tokens, self.dim))
+        return space.project(centers[jnp.arange(self.tokens) % self.blobs] + self.spread * cloud)
+
+
+class Given(AbstractStart):
+    """Tokens from a file: `.npy`, `.npz` or `.csv`, one row for each token. Nothing in the file is ever executed.
+
+    Parameters
+    ----------
+    path : the file. In a config it is relative to the config and stays within its folder.
+    name : which array of an `.npz` file; may be left out if there is one.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is no such array, holds a number that is not finite, or lies off the space by more than
+        one part in 10^4 (less is rounding, and is projected).
+
+    Source
+    ------
+    harris2020array.
+    """
+
+    path: str = option()
+    name: str | None = option(None)
+    sources: ClassVar[tuple[str, ...]] = ("harris2020array",)
+
+    def files(self) -> tuple[pathlib.Path, ...]:
+        return (pathlib.Path(self.path),)
+
+    def __call__(self, space: AbstractSpace, key: PRNGKeyArray) -> Float[Array, "n d"]:
+        rows = _read(pathlib.Path(self.path), self.name)
+        if rows.ndim != 2 or rows.size == 0 or not np.issubdtype(rows.dtype, np.number) or np.iscomplexobj(rows):
+            raise DataError(
+                f"{self.path}: expected real numbers of shape (tokens, dim); got {rows.dtype} of shape {rows.shape}"
+            )
+        bad = np.argwhere(~np.isfinite(rows))
+        if len(bad):
+            raise DataError(
+                f"{self.path}: {len(bad)} numbers are not finite, the first at token {bad[0][0]}, coordinate {bad[0][1]}"
+            )
+        x = jnp.asarray(rows, float)
+        space.check_dim(x.shape[1])
+        on_space = space.project(x)
+        scale = jnp.maximum(jnp.max(jnp.abs(on_space), axis=1), 1e-30)
+        off = np.asarray(jnp.max(jnp.abs(on_space - x), axis=1) / scale)
+        if not np.all(off < 1e-4):
+            worst = int(np.argmax(np.where(np.isnan(off), np.inf, off)))
+            raise DataError(
+                f"{self.path}: token {worst} does not lie on the {type(space).__name__} "
+                f"(off by {off[worst]:.3g} of its size). Project the rows before saving them."
+            )
+        return on_space
+
+
+def _read(path: pathlib.Path, name: str | None) -> np.ndarray:
+    """The array of a start file, its size looked at before anything is allocated."""
+    try:
+        if path.stat().st_size > FILE_LIMIT:
+            raise DataError(f"{path}: larger than {FILE_LIMIT / 2**30:.0f} GiB")
+        if path.suffix == ".csv":
+            return np.loadtxt(path, delimiter=",", ndmin=2)
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False, mmap_mode="r")
+        if path.suffix == ".npz":
+            return _member(path, name)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: cannot be read as an array of numbers: {error}") from error
+    raise DataError(f"{path}: expected a file ending in .npy, .npz or .csv")
+
+
+def _member(path: pathlib.Path, name: str | None) -> np.ndarray:
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > FILE_LIMIT:
+        raise DataError(f"{path}: unpacks to {unpacked / 2**30:.1f} GiB, more than {FILE_LIMIT / 2**30:.0f}")
+    with np.load(path, allow_pickle=False) as archive:
+        chosen = name if name is not None else archive.files[0] if len(archive.files) == 1 else None
+        if chosen not in archive.files:
+            raise DataError(f"{path}: holds the arrays {archive.files}; say which with `name` (got {name!r})")
+        return archive[chosen]
+
+
+def _complement_of_ones(n: int) -> Float[Array, "n n-1"]:
+    """Columns that with 1/sqrt(n) form an orthonormal basis of R^n (Helmert's)."""
+    k = np.arange(1, n)[None, :]
+    row = np.arange(n)[:, None]
+    return jnp.asarray(((row < k) - k * (row == k)) / np.sqrt(k * (k + 1.0)), float)
+
+
+def _vmf_cosine(key: PRNGKeyArray, kappa: Float[Array, ""], d: int) -> Float[Array, ""]:
+    """The cosine to the mean direction, by Wood's rejection, in the form that keeps its digits at large kappa."""
+    b = (d - 1) / (2 * kappa + jnp.sqrt(4 * kappa**2 + (d - 1.0) ** 2))
+    x0 = (1 - b) / (1 + b)
+    c = kappa * x0 + (d - 1) * jnp.log1p(-(x0**2))
+
+    def draw(carry):
+        key, _, _ = carry
+        key, beta_key, uniform_key = jax.random.split(key, 3)
+        z = jax.random.beta(beta_key, (d - 1) / 2, (d - 1) / 2)
+        w = (1 - (1 + b) * z) / (1 - (1 - b) * z)
+        accepted = kappa * w + (d - 1) * jnp.log1p(-x0 * w) - c >= jnp.log(jax.random.uniform(uniform_key))
+        return key, w, accepted
+
+    start = (key, jnp.zeros_like(b), jnp.asarray(False))
+    return jax.lax.while_loop(lambda carry: ~carry[2], draw, start)[1]
+
+
+def _turned(x: Float[Array, "n d"], mean: Float[Array, " d"]) -> Float[Array, "n d"]:
+    """The tokens reflected so that the last axis comes to lie on `mean`."""
+    axis = jnp.zeros_like(mean).at[-1].set(1)
+    normal = axis - mean
+    square = jnp.sum(normal**2)
+    normal = normal / jnp.sqrt(jnp.where(square > 0, square, 1))
+    return x - 2 * (x @ normal)[:, None] * normal[None, :]

@@ -1,0 +1,103 @@
+"""How long, how exactly, and what to watch."""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..declaration import Declared, concrete, nearest, option, parameter
+from ..dynamics import Flow
+from ..observables import AbstractObservable, observable
+from ..stopping import AbstractStop
+from .methods import METHODS
+
+
+def _observables(watch: Iterable[AbstractObservable | str]) -> tuple[AbstractObservable, ...]:
+    if isinstance(watch, str):
+        raise ValueError(f"`watch` is a list of observables; got the string {watch!r}. Write ({watch!r},).")
+    return tuple(observable(given) for given in watch)
+
+
+class Plan(Declared):
+    r"""How long to follow a flow, how exactly, what to keep and when to stop.
+
+    The error of each accepted step is held below :math:`a + r |x|` in every coordinate of every token, with `atol` a and
+    `rtol` r; that is a bound on the step, and the whole run's error is usually a small multiple of it.
+
+    Parameters
+    ----------
+    until : the last depth; the first is 0.
+    save : how many frames to keep after the start, equally spaced, or their depths, increasing, the last one `until`.
+    watch : observables to compute at each frame, by name or as objects.
+    solver : the name of a method: Tsit5, Dopri5, Dopri8, Bosh3, Heun for adaptive or constant steps; Kvaerno3 and Kvaerno5 for
+        stiff flows; Euler, and EulerNormalize, the step `normalize(x + dt v)` of published scripts, with `dt` only.
+    rtol, atol : relative and absolute tolerance of a step. In float32 no less than 1e-6.
+    dt : a constant step in place of the tolerances.
+    stop : conditions that end the run early; the first that holds counts.
+    tokens : whether to keep the tokens of every frame, or observables alone.
+    chunk : how many frames are computed and committed together by `simulate`. It is part of a run's identity.
+    max_steps : the largest number of steps, rejected ones included, between two commits, or in one `solve`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown solver, one without error estimate and no `dt`, or depths that do not increase to `until`.
+
+    Units
+    -----
+    Depth is a pure number: one unit is one layer of step 1.
+
+    Source
+    ------
+    kidger2021on, for the solvers.
+    """
+
+    until: Float[Array, ""] = parameter(gt=0)
+    save: int | tuple[float, ...] = option(100, gt=0)
+    watch: tuple[AbstractObservable, ...] = eqx.field(converter=_observables, default=())
+    solver: str = option("Tsit5")
+    rtol: Float[Array, ""] = parameter(1e-6, gt=0)
+    atol: Float[Array, ""] = parameter(1e-9, gt=0)
+    dt: Float[Array, ""] | None = parameter(None, gt=0)
+    stop: tuple[AbstractStop, ...] = ()
+    tokens: bool = option(True)
+    chunk: int = option(10, ge=1)
+    max_steps: int = option(100_000, ge=1)
+    sources: ClassVar[tuple[str, ...]] = ("kidger2021on",)
+
+    def __check_init__(self):
+        if self.solver not in METHODS:
+            known = ", ".join(METHODS)
+            raise ValueError(f"`solver` must be one of {known}; got {self.solver!r}.{nearest(self.solver, METHODS)}")
+        if self.dt is None and not METHODS[self.solver].adaptive:
+            raise ValueError(f"{self.solver} has no error estimate and takes constant steps: give `dt`, or use Heun")
+        if self.dt is not None and METHODS[self.solver].implicit:
+            raise ValueError(f"{self.solver} takes adaptive steps here: leave out `dt`")
+        names = [watched.name for watched in self.watch]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"`watch` names {twice} more than once")
+        until = concrete(self.until)
+        if isinstance(self.save, tuple) and until is not None:
+            depths = np.asarray(self.save, float)
+            if np.any(np.diff(depths, prepend=0) <= 0) or not np.isclose(depths[-1], until, rtol=1e-6):
+                raise ValueError(f"`save` must increase from above 0 to `until` = {until:g}; got {self.save}")
+
+    @property
+    def frames(self) -> int:
+        """The number of frames, the start included."""
+        return 1 + (self.save if isinstance(self.save, int) else len(self.save))
+
+    def depths(self, first: int, last: int, dtype: jnp.dtype) -> Float[Array, " frame"]:
+        """The depths of frames `first` to `last`, both included: the same numbers however a plan is cut into chunks."""
+        if isinstance(self.save, tuple):
+            return jnp.asarray((0.0, *self.save)[first : last + 1], dtype)
+        return jnp.arange(first, last + 1, dtype=dtype) * self.until.astype(dtype) / self.save
+
+    def check_flow(self, flow: Flow) -> None:
+        """Raises ValueError if something watched is not defined for the flow."""
+        for watched in self.watch:
+            watched.check_flow(flow)

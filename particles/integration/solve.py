@@ -1,0 +1,287 @@
+"""The door to diffrax: a whole flow at once (`solve`), or one chunk of depth after another (`advance`).
+
+Both are pure functions of arrays. `solve` is for your own programs: it runs under jit, vmap and grad. `advance` is what the
+run loop of a record calls: a chunk starts from a `State` and ends in one, at depths that belong to the plan, so a run
+that was stopped and went on has the same bits as one that was not. The two agree to the tolerance, not to the bit, since
+a chunk cuts the step that crosses its end.
+"""
+
+from typing import Any, Literal
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix
+from jaxtyping import Array, Bool, Float, PyTree
+
+from ..dynamics import Flow
+from ..observables import AbstractObservable
+from ..stopping import AbstractStop
+from .methods import METHODS, Ambient, NotFinite, Remembering, Retracted
+from .plan import Plan
+from .run import Run, State, Status
+
+Frames = dict[str, Float[Array, "time ..."]]
+ADJOINTS = {
+    "reverse": diffrax.RecursiveCheckpointAdjoint,
+    "forward": diffrax.ForwardMode,
+    "both": diffrax.DirectAdjoint,
+}
+
+
+def solve(
+    flow: Flow, x0: Float[Array, "n d"], plan: Plan, *, adjoint: Literal["reverse", "forward", "both"] = "reverse"
+) -> Run:
+    """Follow a flow from a start to the end of a plan: pure, and usable under jit, vmap and grad.
+
+    Parameters
+    ----------
+    flow : what moves the tokens.
+    x0 : where they start, on the flow's space.
+    plan : how long, how exactly, what to watch.
+    adjoint : which derivatives may be taken: "reverse" (`jax.grad`, checkpointed, the default), "forward" (`jax.jvp`,
+        `jax.jacfwd`), or "both", which is slower and takes memory with every step. Without derivatives it does not matter.
+
+    Returns
+    -------
+    Run
+        Always, also when the numerics fail: look at `run.status`.
+
+    Raises
+    ------
+    ValueError
+        If the start does not fit the flow, is not finite, or lies off the space; if something watched is not defined.
+
+    Cost
+    ----
+    One compilation for each shape (about a second), then steps times stages times the law.
+
+    Source
+    ------
+    kidger2021on.
+    """
+    if adjoint not in ADJOINTS:
+        raise ValueError(f"`adjoint` must be one of {sorted(ADJOINTS)}; got {adjoint!r}")
+    x0 = _checked(flow, x0, plan)
+    return _solve(flow, x0, plan, adjoint)
+
+
+@eqx.filter_jit
+def _solve(flow: Flow, x0: Float[Array, "n d"], plan: Plan, adjoint: str) -> Run:
+    x0 = flow.space.project(x0)
+    times = plan.depths(0, plan.frames - 1, x0.dtype)
+    solution = _integrate(flow, plan, x0, times, None, jnp.asarray(False), adjoint)
+    start = Watch(flow, plan.watch, plan.tokens)(times[0], x0, None)
+    frames = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), start, _blanked(solution))
+    status = _status(solution, _finite(start))
+    return Run(
+        times=times,
+        tokens=frames.pop("tokens", None),
+        observed=frames,
+        final=solution.ys["end"][0],
+        depth=solution.ts["end"][0],
+        status=jnp.where(status == Status.running, _code(Status.done), status),
+        steps=solution.stats["num_steps"],
+        rejected=solution.stats["num_rejected_steps"],
+    )
+
+
+def begin(flow: Flow, x0: Float[Array, "n d"], plan: Plan) -> tuple[State, Frames]:
+    """The state before the first chunk, and the first frame, `[1 ...]`.
+
+    Raises
+    ------
+    ValueError
+        As `solve`.
+    """
+    return _begin(flow, _checked(flow, x0, plan), plan)
+
+
+@eqx.filter_jit
+def _begin(flow: Flow, x0: Float[Array, "n d"], plan: Plan) -> tuple[State, Frames]:
+    x0 = flow.space.project(x0)
+    zero = jnp.zeros((), x0.dtype)
+    until = plan.until.astype(x0.dtype)
+    field, solver, controller = _method(flow, plan, x0.dtype)
+    if isinstance(controller, Remembering):
+        term = diffrax.ODETerm(field)
+        controller = controller.wrap(1)
+        order = solver.error_order(term)
+        first, _ = controller.init(term, zero, until, x0, None, None, solver.func, order)
+    else:
+        first = plan.dt.astype(x0.dtype)
+    start = Watch(flow, plan.watch, plan.tokens)(zero, x0, None)
+    frames = jax.tree.map(lambda leaf: leaf[None], start)
+    healthy = _finite(start) & jnp.all(jnp.isfinite(x0))
+    status = jnp.where(healthy, _code(Status.running), _code(Status.not_finite))
+    return State(x0, jnp.asarray(first, x0.dtype), zero, status), frames
+
+
+@eqx.filter_jit
+def advance(flow: Flow, plan: Plan, state: State, times: Float[Array, " time"]) -> tuple[State, Frames, Array]:
+    """One chunk: from `times[0]`, where the state is, to `times[-1]`, with a frame at every later one.
+
+    A state that has ended stays as it is and its frames are NaN, so that members of a batch may end at their own depths.
+
+    Returns
+    -------
+    State, Frames, steps
+        The state at the end of the chunk, the frames by name `[time - 1, ...]`, and the steps tried.
+    """
+    ended = state.status != Status.running
+    dt = None if METHODS[plan.solver].adaptive and plan.dt is None else plan.dt
+    solution = _integrate(flow, plan, state.tokens, times, state.dt if dt is None else dt, ended, "forward")
+    frames = jax.tree.map(lambda leaf: jnp.where(ended, jnp.nan, leaf), _blanked(solution))
+    status = _status(solution, jnp.asarray(True))
+    if isinstance(solution.controller_state, tuple):
+        proposed = solution.controller_state[1]
+    else:
+        proposed = state.dt
+    reached = State(solution.ys["end"][0], proposed, solution.ts["end"][0], status)
+    kept = jax.tree.map(lambda old, new: jnp.where(ended, old, new), state, reached)
+    return kept, frames, jnp.where(ended, 0, solution.stats["num_steps"])
+
+
+class Watch(eqx.Module):
+    """What is kept of a state: the tokens brought back to the space, and the observables of those."""
+
+    flow: Flow
+    observables: tuple[AbstractObservable, ...]
+    tokens: bool = eqx.field(static=True)
+
+    def __call__(self, t: Float[Array, ""], y: Float[Array, "n d"], args: Any) -> Frames:
+        x = self.flow.space.project(y)
+        kept = {watched.name: watched(self.flow, t, x) for watched in self.observables}
+        return {"tokens": x, **kept} if self.tokens else kept
+
+
+class End(eqx.Module):
+    """The state at the end of a solve, on the space."""
+
+    flow: Flow
+
+    def __call__(self, t: Float[Array, ""], y: Float[Array, "n d"], args: Any) -> Float[Array, "n d"]:
+        return self.flow.space.project(y)
+
+
+class Condition(eqx.Module):
+    """A stop condition as an event of diffrax."""
+
+    flow: Flow
+    stop: AbstractStop
+
+    def __call__(self, t: Float[Array, ""], y: Float[Array, "n d"], args: Any, **kwargs: Any) -> Bool[Array, ""]:
+        return self.stop(self.flow, t, y)
+
+
+class Ended(eqx.Module):
+    """The event of a member that had ended before: it takes one step, which is thrown away."""
+
+    ended: Bool[Array, ""]
+
+    def __call__(self, t: Any, y: Any, args: Any, **kwargs: Any) -> Bool[Array, ""]:
+        return self.ended
+
+
+def _method(flow: Flow, plan: Plan, dtype: jnp.dtype):
+    """The field, the solver and the step controller of a plan."""
+    method = METHODS[plan.solver]
+    rtol, atol = plan.rtol.astype(dtype), plan.atol.astype(dtype)
+    solver = method.make(rtol, atol)
+    if flow.space.constrained:
+        solver = Retracted(solver, flow.space)
+    field = Ambient(flow) if method.ambient else flow
+    if plan.dt is not None:
+        return field, solver, diffrax.ConstantStepSize()
+    dtmin = plan.until.astype(dtype) * jnp.finfo(dtype).eps
+    pid = diffrax.PIDController(rtol, atol, norm=optimistix.max_norm, dtmin=dtmin, force_dtmin=False)
+    return field, solver, Remembering(pid)
+
+
+def _integrate(
+    flow: Flow, plan: Plan, x: Float[Array, "n d"], times: Array, dt: Array | None, ended: Array, adjoint: str
+) -> diffrax.Solution:
+    field, solver, controller = _method(flow, plan, x.dtype)
+    if plan.dt is not None:
+        dt = plan.dt.astype(x.dtype)
+    watch = Watch(flow, plan.watch, plan.tokens)
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(field),
+        solver,
+        times[0],
+        times[-1],
+        dt,
+        x,
+        saveat=diffrax.SaveAt(
+            subs={
+                "frames": diffrax.SubSaveAt(ts=times[1:], fn=watch),
+                "end": diffrax.SubSaveAt(t1=True, fn=End(flow)),
+            },
+            controller_state=plan.dt is None,
+        ),
+        stepsize_controller=controller,
+        adjoint=ADJOINTS[adjoint](),
+        event=diffrax.Event([NotFinite(), Ended(ended), *(Condition(flow, stop) for stop in plan.stop)]),
+        max_steps=plan.max_steps,
+        throw=False,
+    )
+
+
+def _reached(solution: diffrax.Solution, leaf: Float[Array, "time ..."]) -> Bool[Array, "time ..."]:
+    """Which frames the solve came to, shaped to broadcast against a leaf of them."""
+    return jnp.isfinite(solution.ts["frames"]).reshape(-1, *[1] * (leaf.ndim - 1))
+
+
+def _blanked(solution: diffrax.Solution) -> Frames:
+    """The frames, NaN where the solve ended before them."""
+    frames = solution.ys["frames"]
+    return jax.tree.map(lambda leaf: jnp.where(_reached(solution, leaf), leaf, jnp.nan), frames)
+
+
+def _status(solution: diffrax.Solution, healthy: Array) -> Array:
+    """Why a solve ended, `running` if it reached the end of its times; `healthy` says whether its start was finite."""
+    result, results = solution.result, diffrax.RESULTS
+    not_finite, _, *stops = solution.event_mask
+    frames = solution.ys["frames"]
+    seen = _finite(jax.tree.map(lambda leaf: jnp.where(_reached(solution, leaf), leaf, 0), frames))
+    outcomes = [
+        (result == results.dt_min_reached, Status.dt_min),
+        (result == results.max_steps_reached, Status.max_steps),
+        ((result != results.successful) & (result != results.event_occurred), Status.nonlinear),
+        (not_finite | ~seen | ~healthy, Status.not_finite),
+        (jnp.any(jnp.stack([jnp.asarray(False), *stops])), Status.stopped),
+    ]
+    conditions, codes = zip(*outcomes, strict=True)
+    return jnp.select(conditions, [_code(status) for status in codes], _code(Status.running))
+
+
+def _code(status: Status) -> Array:
+    return jnp.asarray(int(status), jnp.int32)
+
+
+def _finite(frames: PyTree) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.asarray(True), *(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(frames))]))
+
+
+def _checked(flow: Flow, x0: Float[Array, "n d"], plan: Plan) -> Float[Array, "n d"]:
+    """The start as an array, refused if it is not one for this flow; numbers are looked at where they are known."""
+    if not isinstance(x0, jax.Array):
+        x0 = jnp.asarray(np.asarray(x0, dtype=np.result_type(float, np.asarray(x0).dtype)))
+    flow.check_tokens(x0)
+    plan.check_flow(flow)
+    if isinstance(x0, jax.core.Tracer):
+        return x0
+    if not bool(jnp.all(jnp.isfinite(x0))):
+        token, coordinate = np.argwhere(~np.isfinite(np.asarray(x0)))[0]
+        raise ValueError(f"the start is not finite at token {token}, coordinate {coordinate}")
+    off = jnp.max(jnp.abs(flow.space.project(x0) - x0), axis=1)
+    size = jnp.maximum(jnp.max(jnp.abs(flow.space.project(x0)), axis=1), jnp.finfo(x0.dtype).tiny)
+    if not bool(jnp.all(off <= 1e-4 * size)):
+        worst = int(jnp.argmax(jnp.where(jnp.isnan(off), jnp.inf, off)))
+        raise ValueError(
+            f"the start lies off the {type(flow.space).__name__}: token {worst} by {float(off[worst]):.3g}. "
+            "Project it first: x0 = flow.space.project(x0)."
+        )
+    return x0

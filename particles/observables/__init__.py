@@ -1,0 +1,12 @@
+"""Named numbers of a state."""
+
+from .base import AbstractObservable as AbstractObservable
+from .base import observable as observable
+from .clusters import Clusters as Clusters
+from .clusters import labels as labels
+from .interaction import Energy as Energy
+from .shape import Diameter as Diameter
+from .shape import EffectiveRank as EffectiveRank
+from .shape import MeanCosine as MeanCosine
+from .shape import OrderParameter as OrderParameter
+from .shape import Radius as Radius

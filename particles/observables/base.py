@@ -1,0 +1,45 @@
+"""A named number of a state, watched while a flow is solved.
+
+An observable is declared once, its name, symbol, unit, extra dimensions and source beside the function itself; what is
+saved, how the axis of a figure is labeled and what stands in the attributes of a record all follow from that.
+"""
+
+import abc
+from typing import ClassVar
+
+from jaxtyping import Array, Float
+
+from ..declaration import Declared, family, nearest
+from ..dynamics import Flow
+
+
+class AbstractObservable(Declared):
+    """A function of a state, given the flow that moves it."""
+
+    name: ClassVar[str]
+    symbol: ClassVar[str]
+    unit: ClassVar[str] = "1"
+    dims: ClassVar[tuple[str, ...]] = ()
+
+    @abc.abstractmethod
+    def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, "..."]:
+        """The value at depth t, with one axis for each of `dims`."""
+
+    def check_flow(self, flow: Flow) -> None:
+        """Raises ValueError if the observable is not defined for this flow."""
+
+
+def observable(given: AbstractObservable | str) -> AbstractObservable:
+    """The observable of that name with its default parameters; one that is given already is returned.
+
+    Raises
+    ------
+    ValueError
+        For a name that no observable has.
+    """
+    if isinstance(given, AbstractObservable):
+        return given
+    known = {cls.name: cls for cls in family(AbstractObservable).values()}
+    if given not in known:
+        raise ValueError(f"no observable is called {given!r}; there are {sorted(known)}.{nearest(given, known)}")
+    return known[given]()

@@ -1,0 +1,41 @@
+"""What the law itself measures: the energy of which attention is a gradient."""
+
+from typing import ClassVar
+
+from jaxtyping import Array, Float
+
+from ..dynamics import Flow, at_precision
+from ..laws import AbstractPotentialLaw
+from .base import AbstractObservable
+
+
+class Energy(AbstractObservable):
+    r"""The interaction energy, which attention with the identity as value can only raise.
+
+    .. math:: E_\beta = \frac{1}{2\beta} \sum_{ij} \pi_i \pi_{ij}\, e^{s(x_i, x_j)}
+
+    For `DotProduct` this is the energy of the literature; V = -I makes it fall. At beta = 0, where only the additive
+    constant 1/(2 beta) diverges, that constant is left out. Heads add. Overflows at scores above 88 in float32.
+
+    Cost
+    ----
+    One gather of masses alone.
+
+    Source
+    ------
+    geshkovski2023perspective.
+    """
+
+    name: ClassVar[str] = "energy"
+    symbol: ClassVar[str] = r"$E_\beta$"
+    sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective",)
+
+    def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
+        law = at_precision(flow.law, x.dtype)
+        if not isinstance(law, AbstractPotentialLaw):
+            raise ValueError(f"the energy of {type(law).__name__} is not defined; watch something else")
+        return law.energy(x, flow.summation)
+
+    def check_flow(self, flow: Flow) -> None:
+        if not isinstance(flow.law, AbstractPotentialLaw):
+            raise ValueError(f"the energy of {type(flow.law).__name__} is not defined; watch something else")

@@ -1,0 +1,8 @@
+"""How all pairs of tokens are visited."""
+
+from .auto import Auto as Auto
+from .base import AbstractPair as AbstractPair
+from .base import AbstractSummation as AbstractSummation
+from .base import Gathered as Gathered
+from .blocked import Blocked as Blocked
+from .dense import Dense as Dense

@@ -1,0 +1,120 @@
+"""How a row of tokens gathers from all the others. Knows nothing of attention.
+
+What a row has gathered, (peak, mass, total), is a commutative monoid: parts of the columns may be visited in any order,
+in blocks or on other devices, and merged. A summation is a way to visit; whoever asked for it only closes the result.
+Hence laws and summations add, not multiply.
+
+With logits l_ij and values v_j, a row has gathered
+
+    peak = max_j l_ij        mass = sum_j e^(l_ij - peak)        total = sum_j e^(l_ij - peak) v_j
+
+A masked pair has the logit -inf. A row that sees nobody has gathered the unit (-inf, 0, 0): no case of it is NaN.
+"""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from ..declaration import Declared
+
+
+class Gathered(eqx.Module):
+    """What each row has gathered from the columns visited so far.
+
+    Attributes
+    ----------
+    peak : the largest logit; -inf for a row that saw nobody. A constant to differentiation: it cancels on closing.
+    mass : the sum of e^(logit - peak).
+    total : the sum of e^(logit - peak) times the column's value.
+    """
+
+    peak: Float[Array, " n"]
+    mass: Float[Array, " n"]
+    total: Float[Array, "n k"]
+
+    def merge(self, other: "Gathered") -> "Gathered":
+        """What the rows have gathered from both sets of columns; commutative and associative to rounding."""
+        peak = jnp.maximum(self.peak, other.peak)
+        left = jnp.exp(self.peak - finite(peak))
+        right = jnp.exp(other.peak - finite(peak))
+        mass = self.mass * left + other.mass * right
+        total = self.total * left[:, None] + other.total * right[:, None]
+        return Gathered(peak, mass, total)
+
+    @property
+    def log_mass(self) -> Float[Array, " n"]:
+        """log sum_j e^(l_ij), the row's free energy; -inf, with zero gradient, for a row that saw nobody."""
+        seen = self.mass > 0
+        return jnp.where(seen, jnp.log(jnp.where(seen, self.mass, 1)) + finite(self.peak), -jnp.inf)
+
+
+def nothing(n: int, k: int, dtype: jnp.dtype) -> Gathered:
+    """The unit of the monoid: n rows that have seen nobody."""
+    return Gathered(jnp.full(n, -jnp.inf, dtype), jnp.zeros(n, dtype), jnp.zeros((n, k), dtype))
+
+
+def finite(peak: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    """The peak, with 0 for a row that saw nobody, so that -inf - (-inf) never happens; +inf and NaN stay loud."""
+    return jnp.where(peak == -jnp.inf, jnp.zeros_like(peak), peak)
+
+
+class AbstractPair(Declared):
+    """What a summation must know of a pair of tokens: its logit."""
+
+    @abc.abstractmethod
+    def logits(self, rows: PyTree[Array], columns: PyTree[Array]) -> Float[Array, "n m"]:
+        """The logit of every pair; -inf where a row must not see a column.
+
+        Parameters
+        ----------
+        rows, columns : trees of arrays whose first axis runs over tokens. A summation slices them and looks no closer.
+        """
+
+
+class AbstractSummation(Declared):
+    """A way to visit all pairs of rows and columns. Every one gives the same answer; they differ in cost."""
+
+    @abc.abstractmethod
+    def gather(
+        self, pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "m k"]
+    ) -> Gathered:
+        """What each row gathers from all columns."""
+
+    @abc.abstractmethod
+    def chosen(self, n: int, m: int, itemsize: int) -> "AbstractSummation":
+        """The summation that will do the work for n rows and m columns of numbers of `itemsize` bytes."""
+
+    @abc.abstractmethod
+    def memory(self, n: int, m: int, k: int, itemsize: int) -> int:
+        """An estimate of the bytes one gather needs beside its arguments."""
+
+
+def tile(
+    pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "m k"]
+) -> Gathered:
+    """All rows against all columns at once: the piece that every summation by pairs is made of."""
+    return close_logits(pair.logits(rows, columns), values)
+
+
+def close_logits(logits: Float[Array, "n m"], values: Float[Array, "m k"]) -> Gathered:
+    """What rows gather from columns whose logits are known."""
+    peak = jax.lax.stop_gradient(jnp.max(logits, axis=1, initial=-jnp.inf))
+    weights = jnp.exp(logits - finite(peak)[:, None])
+    return Gathered(peak, jnp.sum(weights, axis=1), weights @ values)
+
+
+def length(tree: PyTree[Array]) -> int:
+    """The number of tokens in a tree of arrays.
+
+    Raises
+    ------
+    ValueError
+        If the leaves disagree, or there are none.
+    """
+    lengths = {leaf.shape[0] for leaf in jax.tree.leaves(tree)}
+    if len(lengths) != 1:
+        raise ValueError(f"every leaf of rows or columns needs the same first axis; got lengths {sorted(lengths)}")
+    return lengths.pop()
