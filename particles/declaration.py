@@ -97,6 +97,36 @@ def _shown(numbers: np.ndarray) -> str:
     return f"{numbers.item():g}" if numbers.ndim == 0 else np.array2string(numbers, threshold=8, precision=6)
 
 
+def described(value: Any) -> Any:
+    """A noun as plain data, `kind` and every parameter, defaults included: what a config or a manifest can hold.
+
+    Absent parameters are left out. Numbers are kept to the last digit.
+    """
+    if isinstance(value, Declared):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {"kind": type(value).__name__} | {k: described(v) for k, v in fields.items() if v is not None}
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        return np.asarray(value).tolist()
+    if isinstance(value, tuple | list):
+        return [described(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: described(entry) for key, entry in value.items()}
+    return value
+
+
+def sources_of(value: Any) -> tuple[str, ...]:
+    """The bibliography keys of a noun and of all it is made of, each once, in order of appearance."""
+    if isinstance(value, Declared):
+        parts = [getattr(value, field.name) for field in dataclasses.fields(value)]
+        found = list(value.sources)
+    else:
+        parts = value if isinstance(value, tuple | list) else []
+        found = []
+    for part in parts:
+        found += sources_of(part)
+    return tuple(dict.fromkeys(found))
+
+
 def family(abstract: type) -> dict[str, type]:
     """The final members of a family by name, in order of definition; only modules already imported are seen."""
     found: dict[str, type] = {}

@@ -37,10 +37,6 @@ class AbstractStart(Declared):
             If the space has no such start.
         """
 
-    def files(self) -> tuple[pathlib.Path, ...]:
-        """The files the start is read from: their content is part of a run's identity."""
-        return ()
-
 
 class Uniform(AbstractStart):
     """Independent tokens from the uniform law of the space.
@@ -212,9 +208,6 @@ class Given(AbstractStart):
     path: str = option()
     name: str | None = option(None)
     sources: ClassVar[tuple[str, ...]] = ("harris2020array",)
-
-    def files(self) -> tuple[pathlib.Path, ...]:
-        return (pathlib.Path(self.path),)
 
     def __call__(self, space: AbstractSpace, key: PRNGKeyArray) -> Float[Array, "n d"]:
         rows = _read(pathlib.Path(self.path), self.name)

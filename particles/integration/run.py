@@ -76,3 +76,17 @@ class State(eqx.Module):
     dt: Float[Array, ""]
     depth: Float[Array, ""]
     status: Int[Array, ""]
+
+
+class Effort(eqx.Module):
+    """What a chunk took.
+
+    Attributes
+    ----------
+    steps, rejected : steps tried, and those of them not accepted.
+    depth : the depth that was reached, also where the numerics failed.
+    """
+
+    steps: Int[Array, ""]
+    rejected: Int[Array, ""]
+    depth: Float[Array, ""]

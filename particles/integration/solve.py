@@ -21,7 +21,7 @@ from ..observables import AbstractObservable
 from ..stopping import AbstractStop
 from .methods import METHODS, Ambient, NotFinite, Remembering, Retracted
 from .plan import Plan
-from .run import Run, State, Status
+from .run import Effort, Run, State, Status
 
 Frames = dict[str, Float[Array, "time ..."]]
 ADJOINTS = {
@@ -64,18 +64,14 @@ def solve(
     """
     if adjoint not in ADJOINTS:
         raise ValueError(f"`adjoint` must be one of {sorted(ADJOINTS)}; got {adjoint!r}")
-    x0 = _checked(flow, x0, plan)
-    return _solve(flow, x0, plan, adjoint)
+    return _solve(flow, checked(flow, x0, plan), plan, adjoint)
 
 
 @eqx.filter_jit
 def _solve(flow: Flow, x0: Float[Array, "n d"], plan: Plan, adjoint: str) -> Run:
-    x0 = flow.space.project(x0)
     times = plan.depths(0, plan.frames - 1, x0.dtype)
-    solution = _integrate(flow, plan, x0, times, None, jnp.asarray(False), adjoint)
-    start = Watch(flow, plan.watch, plan.tokens)(times[0], x0, None)
-    frames = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), start, _blanked(solution))
-    status = _status(solution, _finite(start))
+    solution = _integrate(flow, plan, flow.space.project(x0), times[0], times, None, adjoint)
+    frames, status = _blanked(solution), _status(solution)
     return Run(
         times=times,
         tokens=frames.pop("tokens", None),
@@ -88,60 +84,63 @@ def _solve(flow: Flow, x0: Float[Array, "n d"], plan: Plan, adjoint: str) -> Run
     )
 
 
-def begin(flow: Flow, x0: Float[Array, "n d"], plan: Plan) -> tuple[State, Frames]:
-    """The state before the first chunk, and the first frame, `[1 ...]`.
+def begin(flow: Flow, x0: Float[Array, "n d"], plan: Plan) -> State:
+    """The state before the first chunk.
 
     Raises
     ------
     ValueError
         As `solve`.
     """
-    return _begin(flow, _checked(flow, x0, plan), plan)
+    return _begin(flow, checked(flow, x0, plan), plan)
 
 
 @eqx.filter_jit
-def _begin(flow: Flow, x0: Float[Array, "n d"], plan: Plan) -> tuple[State, Frames]:
+def _begin(flow: Flow, x0: Float[Array, "n d"], plan: Plan) -> State:
     x0 = flow.space.project(x0)
-    zero = jnp.zeros((), x0.dtype)
-    until = plan.until.astype(x0.dtype)
+    zero, until = jnp.zeros((), x0.dtype), plan.until.astype(x0.dtype)
+    if plan.dt is not None:
+        return State(x0, plan.dt.astype(x0.dtype), zero, _code(Status.running))
     field, solver, controller = _method(flow, plan, x0.dtype)
-    if isinstance(controller, Remembering):
-        term = diffrax.ODETerm(field)
-        controller = controller.wrap(1)
-        order = solver.error_order(term)
-        first, _ = controller.init(term, zero, until, x0, None, None, solver.func, order)
-    else:
-        first = plan.dt.astype(x0.dtype)
-    start = Watch(flow, plan.watch, plan.tokens)(zero, x0, None)
-    frames = jax.tree.map(lambda leaf: leaf[None], start)
-    healthy = _finite(start) & jnp.all(jnp.isfinite(x0))
-    status = jnp.where(healthy, _code(Status.running), _code(Status.not_finite))
-    return State(x0, jnp.asarray(first, x0.dtype), zero, status), frames
+    term = diffrax.ODETerm(field)
+    order = solver.error_order(term)
+    first, _ = controller.wrap(1).init(term, zero, until, x0, None, None, solver.func, order)
+    return State(x0, first, zero, _code(Status.running))
 
 
 @eqx.filter_jit
-def advance(flow: Flow, plan: Plan, state: State, times: Float[Array, " time"]) -> tuple[State, Frames, Array]:
-    """One chunk: from `times[0]`, where the state is, to `times[-1]`, with a frame at every later one.
+def advance(
+    flow: Flow, plan: Plan, state: State, start: Float[Array, ""], times: Float[Array, " time"]
+) -> tuple[State, Frames, Effort]:
+    """One chunk: from depth `start`, where the state is, to `times[-1]`, with a frame at each of `times`.
 
     A state that has ended stays as it is and its frames are NaN, so that members of a batch may end at their own depths.
+    Where the numerics fail, the state stays that of the chunk's start, the last good one, and only its status changes.
+
+    Parameters
+    ----------
+    flow, plan : as for `solve`.
+    state : where to go on from.
+    start : the depth of the state, a number that belongs to the plan's grid.
+    times : depths of frames, not decreasing; the first may be `start` itself, the last may be repeated.
 
     Returns
     -------
-    State, Frames, steps
-        The state at the end of the chunk, the frames by name `[time - 1, ...]`, and the steps tried.
+    State, Frames, Effort
+        The state at the end of the chunk, the frames by name `[time ...]`, and what it took.
     """
     ended = state.status != Status.running
-    dt = None if METHODS[plan.solver].adaptive and plan.dt is None else plan.dt
-    solution = _integrate(flow, plan, state.tokens, times, state.dt if dt is None else dt, ended, "forward")
+    solution = _integrate(flow, plan, state.tokens, start, times, (state.dt, ended), "forward")
     frames = jax.tree.map(lambda leaf: jnp.where(ended, jnp.nan, leaf), _blanked(solution))
-    status = _status(solution, jnp.asarray(True))
-    if isinstance(solution.controller_state, tuple):
-        proposed = solution.controller_state[1]
-    else:
-        proposed = state.dt
+    status = _status(solution)
+    proposed = state.dt if plan.dt is not None else solution.controller_state[1]
     reached = State(solution.ys["end"][0], proposed, solution.ts["end"][0], status)
-    kept = jax.tree.map(lambda old, new: jnp.where(ended, old, new), state, reached)
-    return kept, frames, jnp.where(ended, 0, solution.stats["num_steps"])
+    good = ~ended & (status < Status.not_finite)
+    kept = jax.tree.map(lambda old, new: jnp.where(good, new, old), state, reached)
+    kept = eqx.tree_at(lambda s: s.status, kept, jnp.where(ended, state.status, status))
+    tried = jnp.where(ended, 0, solution.stats["num_steps"])
+    rejected = jnp.where(ended, 0, solution.stats["num_rejected_steps"])
+    return kept, frames, Effort(tried, rejected, jnp.where(ended, state.depth, solution.ts["end"][0]))
 
 
 class Watch(eqx.Module):
@@ -201,22 +200,29 @@ def _method(flow: Flow, plan: Plan, dtype: jnp.dtype):
 
 
 def _integrate(
-    flow: Flow, plan: Plan, x: Float[Array, "n d"], times: Array, dt: Array | None, ended: Array, adjoint: str
+    flow: Flow,
+    plan: Plan,
+    x: Float[Array, "n d"],
+    start: Float[Array, ""],
+    times: Float[Array, " time"],
+    resumed: tuple[Array, Array] | None,
+    adjoint: str,
 ) -> diffrax.Solution:
+    """The call of diffrax. `resumed` holds the first step to try and whether the run had ended before."""
     field, solver, controller = _method(flow, plan, x.dtype)
+    dt, ended = (None, jnp.asarray(False)) if resumed is None else resumed
     if plan.dt is not None:
         dt = plan.dt.astype(x.dtype)
-    watch = Watch(flow, plan.watch, plan.tokens)
     return diffrax.diffeqsolve(
         diffrax.ODETerm(field),
         solver,
-        times[0],
+        start,
         times[-1],
         dt,
         x,
         saveat=diffrax.SaveAt(
             subs={
-                "frames": diffrax.SubSaveAt(ts=times[1:], fn=watch),
+                "frames": diffrax.SubSaveAt(ts=times, fn=Watch(flow, plan.watch, plan.tokens)),
                 "end": diffrax.SubSaveAt(t1=True, fn=End(flow)),
             },
             controller_state=plan.dt is None,
@@ -240,8 +246,8 @@ def _blanked(solution: diffrax.Solution) -> Frames:
     return jax.tree.map(lambda leaf: jnp.where(_reached(solution, leaf), leaf, jnp.nan), frames)
 
 
-def _status(solution: diffrax.Solution, healthy: Array) -> Array:
-    """Why a solve ended, `running` if it reached the end of its times; `healthy` says whether its start was finite."""
+def _status(solution: diffrax.Solution) -> Array:
+    """Why a solve ended, `running` if it reached the end of its times."""
     result, results = solution.result, diffrax.RESULTS
     not_finite, _, *stops = solution.event_mask
     frames = solution.ys["frames"]
@@ -250,7 +256,7 @@ def _status(solution: diffrax.Solution, healthy: Array) -> Array:
         (result == results.dt_min_reached, Status.dt_min),
         (result == results.max_steps_reached, Status.max_steps),
         ((result != results.successful) & (result != results.event_occurred), Status.nonlinear),
-        (not_finite | ~seen | ~healthy, Status.not_finite),
+        (not_finite | ~seen, Status.not_finite),
         (jnp.any(jnp.stack([jnp.asarray(False), *stops])), Status.stopped),
     ]
     conditions, codes = zip(*outcomes, strict=True)
@@ -265,7 +271,7 @@ def _finite(frames: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.asarray(True), *(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(frames))]))
 
 
-def _checked(flow: Flow, x0: Float[Array, "n d"], plan: Plan) -> Float[Array, "n d"]:
+def checked(flow: Flow, x0: Float[Array, "n d"], plan: Plan) -> Float[Array, "n d"]:
     """The start as an array, refused if it is not one for this flow; numbers are looked at where they are known."""
     if not isinstance(x0, jax.Array):
         x0 = jnp.asarray(np.asarray(x0, dtype=np.result_type(float, np.asarray(x0).dtype)))

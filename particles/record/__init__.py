@@ -1,0 +1,8 @@
+"""The run directory: what happened, on disk."""
+
+from .lock import Locked as Locked
+from .reader import Record as Record
+from .reader import open_record as open_record
+from .writer import Layout as Layout
+from .writer import Variable as Variable
+from .writer import Writer as Writer

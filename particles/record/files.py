@@ -1,0 +1,50 @@
+"""Files that are there whole or not at all."""
+
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any
+
+
+def replace(path: pathlib.Path, content: bytes) -> None:
+    """Puts a file in place at once: a reader, or a crash, sees the old content or the new, never a part."""
+    scratch = path.with_name(f".{path.name}.partial")
+    with open(scratch, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, path)
+    sync_directory(path.parent)
+
+
+def sync(path: pathlib.Path) -> None:
+    """Makes sure a file's content is on the disk, if there is such a file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return  # zarr writes no block that holds fill values only
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(path: pathlib.Path) -> None:
+    """Makes sure the names in a directory are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_json(path: pathlib.Path, content: Any) -> None:
+    """Puts a JSON file in place at once."""
+    replace(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def digest(path: pathlib.Path) -> str:
+    """The sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,103 @@
+"""What a run will need, estimated before it starts, and refused if the machine does not have it."""
+
+import dataclasses
+import math
+import pathlib
+
+from .. import machine
+from ..dynamics import Flow
+from ..integration import Plan
+from ..summation import AbstractSummation, Blocked
+
+STAGES = 16  # states a solver holds at once: stages, error, dense output, with room for the copies XLA makes
+BASE = 300 * 2**20  # the program itself
+PAIRS_PER_SECOND = 4e8  # of one gather on two processor cores, float32, dimension 3: an order of magnitude
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """An estimate of what a run needs.
+
+    Attributes
+    ----------
+    summation : what visits the pairs of one member.
+    memory : bytes at the peak; `gather` of them for pairs, `frames` for a chunk of frames.
+    disk : bytes of the finished record.
+    evaluation : seconds of one evaluation of the field for all members, an order of magnitude.
+    """
+
+    summation: AbstractSummation
+    members: int
+    tokens: int
+    dim: int
+    gather: int
+    frames: int
+    disk: int
+    evaluation: float
+
+    @property
+    def memory(self) -> int:
+        """Bytes at the peak."""
+        state = self.members * self.tokens * self.dim * 8
+        return BASE + self.gather + self.frames + STAGES * state
+
+    def check(self, directory: pathlib.Path) -> None:
+        """Refuses a run that cannot fit.
+
+        Raises
+        ------
+        MemoryError
+            With the numbers and what would fit.
+        OSError
+            If the disk has less than the record and a tenth.
+        """
+        free = machine.free_memory()
+        if free is not None and self.memory > free:
+            raise MemoryError(
+                f"the run needs about {_size(self.memory)} of memory and {_size(free)} are free: {_size(self.gather)} for "
+                f"the pairs of {self.tokens} tokens x {self.members} members, {_size(self.frames)} for the frames of a "
+                f"chunk. {self._advice(free)}"
+            )
+        room = machine.free_disk(directory)
+        if self.disk * 1.1 > room:
+            raise OSError(
+                28, f"the record needs about {_size(self.disk)} and {directory} has {_size(room)} free: save fewer frames, "
+                "or set plan.tokens = false"
+            )
+
+    def _advice(self, free: int) -> str:
+        rest = self.memory - self.gather
+        for rows in (512, 128, 32):
+            blocked = Blocked(rows=rows, columns=4 * rows)
+            gather = self.members * blocked.memory(self.tokens, self.tokens, self.dim + 1, 8)
+            if rest + gather <= free:
+                needed = _size(rest + gather)
+                return f"flow.summation = Blocked(rows={rows}, columns={4 * rows}) would fit, with {needed}."
+        if self.memory - self.frames <= free:
+            return "A smaller plan.chunk would fit."
+        return "Fewer tokens or fewer members at a time would fit."
+
+
+def budget(members: list[tuple[Flow, tuple[int, int], Plan]], itemsize: int, frame_bytes: int) -> Budget:
+    """The estimate for members given by flow, numbers of tokens and dimensions, and plan."""
+    flow, (n, d), plan = max(members, key=lambda member: math.prod(member[1]))
+    chosen = flow.summation.chosen(n, n, itemsize)
+    pairs = sum(tokens**2 for _, (tokens, _), _ in members)
+    return Budget(
+        summation=chosen,
+        members=len(members),
+        tokens=n,
+        dim=d,
+        gather=len(members) * chosen.memory(n, n, d + 1, itemsize),
+        frames=4 * plan.chunk * frame_bytes,
+        disk=plan.frames * frame_bytes + 2 * len(members) * n * d * itemsize,
+        evaluation=pairs / PAIRS_PER_SECOND,
+    )
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1024 or unit == "TiB":
+            return f"{count:.3g} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")

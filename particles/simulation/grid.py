@@ -1,0 +1,168 @@
+"""A sweep: every combination of a few values, each a member with a place in a grid.
+
+Swept values stand at paths, `flow.law.score.beta`, as a config writes them. Members whose programs have one shape become
+one batch, moved by one compiled program; others form batches of their own.
+"""
+
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..declaration import Declared, concrete, described, family, nearest
+from ..dynamics import Flow
+from ..integration import Plan, State, begin
+from ..observables import AbstractObservable
+
+COMMON = ("until", "save", "chunk", "watch", "tokens")  # what decides the shape of the record
+RESERVED = ("time", "token", "dim", "tokens")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dimension:
+    """One swept parameter: its name in the record, the path it stands at, and its values."""
+
+    name: str
+    path: str
+    values: tuple[Any, ...]
+
+    def coordinate(self) -> np.ndarray:
+        """The values as a coordinate: numbers where they are numbers, short descriptions otherwise."""
+        plain = [described(value) for value in self.values]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in plain):
+            return np.asarray(plain)
+        names = [value["kind"] if isinstance(value, dict) else str(value) for value in plain]
+        distinct = len(set(names)) == len(names)
+        return np.asarray(names if distinct else [f"{k}: {name}" for k, name in enumerate(names)])
+
+
+def dimensions(sweep: dict[str, tuple[Any, ...]]) -> tuple[Dimension, ...]:
+    """The swept dimensions, named by the last word of their paths, or by the whole path where that is not unique.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is swept over no value, or must be common to all members.
+    """
+    short = [path.rsplit(".", 1)[-1] for path in sweep]
+    taken = {*RESERVED, *(cls.name for cls in family(AbstractObservable).values())}
+    found = []
+    for name, (path, values) in zip(short, sweep.items(), strict=True):
+        if not values:
+            raise ValueError(f"sweep.{path}: no values")
+        if path.startswith("plan.") and path.split(".")[1] in COMMON:
+            raise ValueError(f"sweep.{path}: all members of a sweep share `{path}`; make separate runs of it")
+        unique = short.count(name) == 1 and name not in taken
+        found.append(Dimension(name if unique else path, path, tuple(values)))
+    return tuple(found)
+
+
+def combinations(noun: Declared, sweep: tuple[Dimension, ...]) -> list[Any]:
+    """The noun with every combination of the swept values, the last dimension running fastest."""
+    members = []
+    for values in itertools.product(*(dimension.values for dimension in sweep)):
+        member = noun
+        for dimension, value in zip(sweep, values, strict=True):
+            member = with_value(member, dimension.path, value)
+        members.append(member)
+    return members
+
+
+def with_value(noun: Any, path: str, value: Any) -> Any:
+    """The noun with another value at a path; every constructor on the way checks again.
+
+    Raises
+    ------
+    ValueError
+        If there is no such parameter.
+    """
+    head, _, rest = path.partition(".")
+    if isinstance(noun, tuple):
+        if not head.isdigit() or int(head) >= len(noun):
+            raise ValueError(f"`{head}` is not a position among {len(noun)} entries")
+        return tuple(
+            (with_value(entry, rest, value) if rest else value) if k == int(head) else entry
+            for k, entry in enumerate(noun)
+        )
+    names = [field.name for field in dataclasses.fields(noun)] if isinstance(noun, Declared) else []
+    if head not in names:
+        raise ValueError(
+            f"`{head}` is not a parameter of {type(noun).__name__}, which has {names}.{nearest(head, names)}"
+        )
+    return dataclasses.replace(noun, **{head: with_value(getattr(noun, head), rest, value) if rest else value})
+
+
+class Batch(eqx.Module):
+    """Members that one program moves.
+
+    Attributes
+    ----------
+    members : their positions in the list of all members.
+    flow, plan, state : as of one member, or with a leading axis where there are several.
+    """
+
+    members: tuple[int, ...] = eqx.field(static=True)
+    flow: Flow
+    plan: Plan
+    state: State
+
+    @property
+    def several(self) -> bool:
+        """Whether the leaves carry a leading axis over members."""
+        return len(self.members) > 1
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """The number of tokens and their dimension."""
+        n, d = self.state.tokens.shape[-2:]
+        return n, d
+
+
+def batches(members: list[tuple[Flow, Float[Array, "n d"], Plan]]) -> list[Batch]:
+    """Members grouped by the program that can move them, each at its start."""
+    groups: dict[Any, list[int]] = {}
+    for k, (flow, x0, plan) in enumerate(members):
+        arrays, static = eqx.partition((flow, x0, plan), eqx.is_array)
+        leaves, tree = jax.tree.flatten(arrays)
+        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+        groups.setdefault((tree, shapes, repr(jax.tree.leaves(static))), []).append(k)
+    return [_batch(tuple(group), [members[k] for k in group]) for group in groups.values()]
+
+
+def _batch(positions: tuple[int, ...], members: list[tuple[Flow, Float[Array, "n d"], Plan]]) -> Batch:
+    if len(members) == 1:
+        flow, x0, plan = members[0]
+        return Batch(positions, flow, plan, begin(flow, x0, plan))
+
+    def stacked(*leaves: Any) -> Any:
+        return jnp.stack(leaves) if eqx.is_array(leaves[0]) else leaves[0]
+
+    flow, x0, plan = jax.tree.map(stacked, *members)
+    state = eqx.filter_jit(eqx.filter_vmap(begin))(flow, x0, plan)
+    return Batch(positions, flow, plan, state)
+
+
+def place(grid: tuple[int, ...], parts: list[tuple[Batch, np.ndarray]], shape: tuple[int, ...]) -> np.ndarray:
+    """The values of all members in their places in the grid, smaller members filled up with NaN.
+
+    Parameters
+    ----------
+    parts : for each batch its values, `[member time ...]`, or `[time ...]` for a single one.
+    shape : of one member's values.
+    """
+    filled = np.full((math.prod(grid), *shape), np.nan, parts[0][1].dtype)
+    for batch, values in parts:
+        for k, value in zip(batch.members, values if batch.several else values[None], strict=True):
+            filled[(k, *(slice(0, size) for size in value.shape))] = value
+    return filled.reshape(*grid, *shape)
+
+
+def until(plan: Plan) -> float:
+    """The last depth of a plan, or of a batch of plans, which share it."""
+    return float(np.ravel(concrete(plan.until))[0])

@@ -1,0 +1,116 @@
+"""What happened to a run, in words: its manifest and its log.
+
+A run may be made in several segments, on several machines. Each notes when and where it began, with which versions, and why
+it ended; nothing is ever overwritten by a later one.
+"""
+
+import datetime
+import pathlib
+import shutil
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import tomli_w
+
+from .. import machine
+from ..declaration import described, sources_of
+from ..record import open_record
+from ..record.files import replace, replace_json
+from ..record.writer import COMMIT, CONFIG, LOG, MANIFEST
+from ..summation import AbstractSummation
+from .simulation import Simulation
+
+FORMAT = 1
+
+
+class Journal:
+    """The manifest and log of one run directory."""
+
+    def __init__(self, directory: pathlib.Path, simulation: Simulation, summation: AbstractSummation):
+        self.directory = directory
+        if (directory / MANIFEST).exists():
+            self.manifest = open_record(directory).manifest
+            self._check(simulation)
+        else:
+            self.manifest = self._new(simulation, summation)
+            replace(directory / CONFIG, config_text(simulation, self._keep).encode())
+            replace_json(directory / MANIFEST, self.manifest)
+
+    @property
+    def status(self) -> str:
+        """In one word: new, running, done, interrupted, or failed."""
+        return self.manifest["status"]
+
+    @property
+    def reason(self) -> str:
+        """Why the last segment ended."""
+        return self.manifest["segments"][-1]["reason"]
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything is committed."""
+        return (self.directory / COMMIT).exists()
+
+    def open_segment(self, frame: int) -> None:
+        """Notes that work begins at a frame."""
+        self._clock = time.monotonic()
+        segment = {"started": _now(), "from_frame": frame, "provenance": machine.provenance()}
+        self.manifest["segments"].append(segment)
+        self.manifest["status"] = "running"
+        replace_json(self.directory / MANIFEST, self.manifest)
+        self.log(f"started at frame {frame}")
+
+    def close_segment(self, status: str, frame: int, reason: str | None, facts: Mapping[str, Any]) -> None:
+        """Notes that work ended before a frame, and why; `facts` join the manifest."""
+        segment = self.manifest["segments"][-1]
+        segment |= {"ended": _now(), "to_frame": frame, "seconds": round(time.monotonic() - self._clock, 3)}
+        segment["reason"] = reason
+        self.manifest |= {"status": status, **facts}
+        replace_json(self.directory / MANIFEST, self.manifest)
+        self.log(f"{status} before frame {frame}" + (f": {reason}" if reason else ""))
+
+    def log(self, line: str) -> None:
+        """Adds a line to the log."""
+        with open(self.directory / LOG, "a") as log:
+            log.write(f"{_now()} {line}\n")
+
+    def _new(self, simulation: Simulation, summation: AbstractSummation) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "name": simulation.name,
+            "status": "new",
+            "identity": simulation.identity(),
+            "seed": simulation.seed,
+            "precision": simulation.precision,
+            "summation": described(summation),
+            "chunk": simulation.plan.chunk,
+            "sources": list(sources_of(simulation)),
+            "segments": [],
+        }
+
+    def _check(self, simulation: Simulation) -> None:
+        if self.manifest["identity"] != simulation.identity():
+            begun_with = [segment["provenance"]["code"] for segment in self.manifest["segments"][:1]]
+            code = begun_with[0] if begun_with else machine.code_digest()
+            other = "another run" if code == machine.code_digest() else f"a run of other code ({code})"
+            raise ValueError(
+                f"{self.directory} holds {other}, which this one ({machine.code_digest()}) must not overwrite; "
+                "choose another path, or go on with the code it was begun with"
+            )
+
+    def _keep(self, path: pathlib.Path) -> str:
+        """Keeps a start file in the run directory, and returns its name there."""
+        kept = self.directory / f"start{path.suffix}"
+        if not kept.exists() or not kept.samefile(path):
+            shutil.copyfile(path, kept)
+        return kept.name
+
+
+def config_text(simulation: Simulation, file: Any = str) -> str:
+    """The resolved config as TOML; run again, it gives the same run."""
+    return tomli_w.dumps(simulation.content(file))
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

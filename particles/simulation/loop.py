@@ -1,0 +1,280 @@
+"""The run loop: one chunk of depth after another, each committed before the next is begun.
+
+The loop owns no mathematics. It moves batches of members by `advance`, hands their frames to the writer, and looks after
+every chunk whether the numerics failed or somebody asked to stop. What is on disk after a commit is all that going on
+needs, so a run that was killed and resumed has the same bits as one that was not.
+"""
+
+import pathlib
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from jaxtyping import Array, Float
+
+from ..dynamics import Flow
+from ..initial import Given
+from ..integration import Effort, Plan, State, Status, advance, checked
+from ..record import Record, Writer, open_record
+from ..record.lock import writing
+from .grid import Batch, batches, place, until
+from .interruption import Flag, listening
+from .journal import Journal
+from .layout import Prepared, prepare
+from .simulation import Simulation
+
+STATE = ("tokens", "dt", "depth", "status")
+BAR = "{desc}: {percentage:3.0f}%|{bar}| depth {n:.4g}/{total:.4g} [{elapsed}<{remaining}{postfix}]"
+
+
+class Interrupted(RuntimeError):
+    """Somebody asked to stop; everything up to the last chunk is committed and the run can be resumed."""
+
+
+class Failed(RuntimeError):
+    """The numerics failed; the last good state is kept."""
+
+
+class Unfinished(RuntimeError):
+    """The run directory holds a part of this run, and nobody said to resume it."""
+
+
+def simulate(
+    subject: Simulation | Flow,
+    x0: Float[Array, "n d"] | None = None,
+    plan: Plan | None = None,
+    path: str | pathlib.Path | None = None,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+) -> Record:
+    """Runs a simulation, or a flow from a start through a plan, into a run directory.
+
+    Every chunk is committed as it ends. A run that is found finished is not computed again.
+
+    Parameters
+    ----------
+    subject : a simulation, or a flow, which takes `x0` and `plan` beside it.
+    x0 : the tokens at depth 0; they are kept in the run directory.
+    plan : how long, how exactly, what to keep.
+    path : the run directory; for a simulation by default `runs/<name>-<hash>`.
+    resume : go on with a part of this run that is found there.
+    progress : show a bar on standard error.
+
+    Returns
+    -------
+    Record
+        The finished run.
+
+    Raises
+    ------
+    ValueError
+        If the arguments do not fit each other, or the directory holds another run.
+    Unfinished
+        If the directory holds a part of this run and `resume` is False.
+    Locked
+        If another process is writing there.
+    Interrupted
+        If a signal asked to stop. The run can be resumed.
+    Failed
+        If the numerics failed, naming depth and observable. What was good is kept.
+    MemoryError, OSError
+        If the machine has too little memory or disk. What was committed is kept.
+
+    Source
+    ------
+    geshkovski2023perspective.
+    """
+    if isinstance(subject, Flow):
+        if x0 is None or plan is None or path is None:
+            raise ValueError("simulate(flow, x0, plan, path) needs all four; a Simulation needs no more than a path")
+        subject = _from_tokens(subject, x0, plan, pathlib.Path(path))
+    elif x0 is not None or plan is not None:
+        raise ValueError("a Simulation holds its own start and plan; leave out `x0` and `plan`")
+    directory = pathlib.Path(path) if path is not None else subject.directory(pathlib.Path("runs"))
+    prepared = prepare(subject)
+    prepared.budget.check(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with writing(directory):
+        journal = Journal(directory, subject, prepared.budget.summation)
+        if journal.status == "failed":
+            raise Failed(journal.reason)
+        if journal.status != "done":
+            if journal.begun and not resume:
+                raise Unfinished(f"{directory} holds a part of this run; go on with it: particles resume {directory}")
+            _Loop(subject, prepared, journal, progress).run()
+    return open_record(directory)
+
+
+def _from_tokens(flow: Flow, x0: Float[Array, "n d"], plan: Plan, directory: pathlib.Path) -> Simulation:
+    """A simulation that starts from tokens at hand: they are kept as a file of the run directory."""
+    tokens = np.asarray(checked(flow, x0, plan))
+    directory.mkdir(parents=True, exist_ok=True)
+    start = directory / "start.npy"
+    if not start.exists():
+        np.save(start, tokens)
+    elif not np.array_equal(np.load(start, allow_pickle=False), tokens):
+        raise ValueError(f"{directory} holds a run from another start; choose another path")
+    precision = "float64" if tokens.dtype == np.float64 else "float32"
+    return Simulation(Given(str(start)), flow, plan, name=directory.name, precision=precision)
+
+
+class _Loop:
+    """One process's work on a run directory, from where it finds the run to where it must stop."""
+
+    def __init__(self, simulation: Simulation, prepared: Prepared, journal: Journal, progress: bool):
+        self.plan, self.precision = simulation.plan, jnp.dtype(simulation.precision)
+        self.layout = prepared.layout
+        self.journal = journal
+        self.writer = Writer(journal.directory, prepared.layout)
+        self.batches = batches(prepared.members)
+        self.efforts = np.zeros((len(prepared.members), 2), int)
+        self.failures: list[str] = []
+        self.bar = tqdm.tqdm(total=until(self.plan), desc=simulation.name, bar_format=BAR, disable=not progress)
+
+    def run(self) -> None:
+        if self.journal.begun:
+            self._restore(*self.writer.reopen())
+        else:
+            self.writer.create()
+        self.journal.open_segment(self.writer.frames)
+        try:
+            with listening() as flag, self.bar:
+                self._to_the_end(flag)
+        except Interrupted as interruption:
+            self._close("interrupted", str(interruption))
+            raise
+        except (OSError, MemoryError, KeyboardInterrupt) as error:
+            self.journal.log(f"ended by {type(error).__name__}: {error}")
+            raise
+        if self.failures:
+            self._close("failed", "; ".join(self.failures))
+            raise Failed(self.journal.reason)
+        self._close("done", None, checksums=self.writer.checksums())
+
+    def _to_the_end(self, flag: Flag) -> None:
+        self._show()
+        while self._unfinished():
+            first = self.writer.frames
+            last = min(first + self.plan.chunk, self.plan.frames) - 1
+            parts = [self._moved(k, first, last) for k in range(len(self.batches))]
+            self.writer.append(*self._frames(first, last, parts), self._checkpoint(), {"failures": self.failures})
+            self._show()
+            if flag.asked is not None and self._unfinished():
+                raise Interrupted(f"{flag.asked} at depth {self._depth():g}; everything up to there is committed")
+
+    def _moved(self, k: int, first: int, last: int) -> dict[str, np.ndarray]:
+        """Moves a batch one chunk further and returns its frames."""
+        batch = self.batches[k]
+        state, frames, effort = _advance(batch, first, last, self.plan.chunk)
+        self.failures += _failures(batch, state, frames, effort)
+        self.efforts[list(batch.members)] += np.stack([np.ravel(effort.steps), np.ravel(effort.rejected)], axis=1)
+        self.batches[k] = eqx.tree_at(lambda b: b.state, batch, state)
+        return frames
+
+    def _frames(
+        self, first: int, last: int, parts: list[dict[str, np.ndarray]]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The depths and frames of a chunk in the shape of the record, as far as any member came."""
+        times = np.asarray(self.plan.depths(first, last, self.precision))
+        if not self._running():
+            times = times[: max(1, int(np.searchsorted(times, self._depth(), side="right")))]
+        grid, frames = self.layout.grid, {}
+        for name, variable in self.layout.variables.items():
+            values = [(batch, part[name]) for batch, part in zip(self.batches, parts, strict=True)]
+            placed = place(grid, values, (self.plan.chunk, *variable.shape))
+            frames[name] = placed[(slice(None),) * len(grid) + (slice(0, len(times)),)]
+        return times, frames
+
+    def _checkpoint(self) -> dict[str, np.ndarray]:
+        states = [(k, batch.state) for k, batch in enumerate(self.batches)]
+        leaves = {f"{k}.{name}": np.asarray(getattr(state, name)) for k, state in states for name in STATE}
+        return {**leaves, "efforts": self.efforts}
+
+    def _restore(self, checkpoint: dict[str, np.ndarray], notes: dict[str, Any]) -> None:
+        self.efforts, self.failures = checkpoint["efforts"], list(notes["failures"])
+        for k, batch in enumerate(self.batches):
+            state = State(*(jnp.asarray(checkpoint[f"{k}.{name}"]) for name in STATE))
+            self.batches[k] = eqx.tree_at(lambda b: b.state, batch, state)
+
+    def _statuses(self) -> list[Status]:
+        codes = np.zeros(len(self.efforts), int)
+        for batch in self.batches:
+            codes[list(batch.members)] = np.ravel(batch.state.status)
+        return [Status(int(code)) for code in codes]
+
+    def _running(self) -> bool:
+        return Status.running in self._statuses()
+
+    def _unfinished(self) -> bool:
+        return self.writer.frames < self.plan.frames and self._running()
+
+    def _depth(self) -> float:
+        """The largest depth that a member has reached."""
+        return max(float(np.max(np.asarray(batch.state.depth))) for batch in self.batches)
+
+    def _show(self) -> None:
+        self.bar.n = self._depth()
+        self.bar.set_postfix_str(f"{self.efforts[:, 0].sum()} steps")
+
+    def _close(self, status: str, reason: str | None, **facts: Any) -> None:
+        ends = [Status.done if end == Status.running and status == "done" else end for end in self._statuses()]
+        depths = np.zeros(len(ends))
+        for batch in self.batches:
+            depths[list(batch.members)] = np.ravel(batch.state.depth)
+        members = [
+            {"status": end.name, "depth": depth, "steps": steps, "rejected": rejected}
+            for end, depth, (steps, rejected) in zip(ends, depths.tolist(), self.efforts.tolist(), strict=True)
+        ]
+        self.journal.close_segment(status, self.writer.frames, reason, {"members": members, **facts})
+
+
+def _advance(batch: Batch, first: int, last: int, chunk: int) -> tuple[State, dict[str, np.ndarray], Effort]:
+    """A batch one chunk further; the last chunk is filled up by repeating its last depth, so that shapes agree."""
+    dtype = batch.state.tokens.dtype
+    plan = jax.tree.map(lambda leaf: leaf[0], batch.plan) if batch.several else batch.plan
+    depths = plan.depths(max(first - 1, 0), last, dtype)
+    times = depths[1:] if first else depths
+    times = jnp.concatenate([times, jnp.full(chunk - len(times), times[-1], dtype)])
+    move = _several if batch.several else advance
+    state, frames, effort = move(batch.flow, batch.plan, batch.state, depths[0], times)
+    return state, {name: np.asarray(values) for name, values in frames.items()}, effort
+
+
+@eqx.filter_jit
+def _several(flow: Flow, plan: Plan, state: State, start: Array, times: Array):
+    """`advance` for a batch of members, as one program."""
+    axis = eqx.if_array(0)
+    return eqx.filter_vmap(advance, in_axes=(axis, axis, axis, None, None))(flow, plan, state, start, times)
+
+
+def _failures(batch: Batch, state: State, frames: dict[str, np.ndarray], effort: Effort) -> list[str]:
+    """The failures of a batch in a chunk, in words: what, at which depth, and which member where there are several."""
+    before, after, depths = np.ravel(batch.state.status), np.ravel(state.status), np.ravel(effort.depth)
+    found = []
+    for k, member in enumerate(batch.members):
+        end = Status(int(after[k]))
+        if before[k] != Status.running or not end.failed:
+            continue
+        values = {name: array[k] if batch.several else array for name, array in frames.items()}
+        what = f"{_culprit(values)} is not finite" if end == Status.not_finite else end.message
+        who = f"member {member}: " if batch.several else ""
+        found.append(f"{who}{what}, at depth {depths[k]:.6g}")
+    return found
+
+
+def _culprit(frames: dict[str, np.ndarray]) -> str:
+    """The first observable that left the numbers while the tokens had not, or the tokens."""
+    lengths = {name: _good(values) for name, values in frames.items()}
+    tokens = lengths.pop("tokens", max(lengths.values(), default=0))
+    first = [name for name, length in lengths.items() if length < tokens]
+    return f"observable {first[0]}" if first else "the state (tokens)"
+
+
+def _good(values: np.ndarray) -> int:
+    """How many frames are finite before the first that is not."""
+    bad = ~np.all(np.isfinite(values.reshape(len(values), -1)), axis=1)
+    return int(np.argmax(bad)) if bad.any() else len(values)
