@@ -8,7 +8,7 @@ together with its final subclasses; a new class joins by existing. Nothing here 
 import dataclasses
 import difflib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -33,17 +33,19 @@ def as_float(value: Any) -> Any:
     return value  # something a transformation put in the place of an array
 
 
-def parameter(default: Any = dataclasses.MISSING, **bounds: float) -> Any:
+def parameter(default: Any = dataclasses.MISSING, **bounds: float | int) -> Any:
     """A floating parameter: a leaf of the pytree, swept and differentiated; `gt`, `ge`, `lt`, `le` bound each entry."""
     return _field(default, bounds, converter=as_float)
 
 
-def option(default: Any = dataclasses.MISSING, **bounds: float) -> Any:
+def option(
+    default: Any = dataclasses.MISSING, *, converter: Callable[[Any], Any] = lambda value: value, **bounds: float | int
+) -> Any:
     """A parameter that shapes the program (a size, a name): static, bounded in the same way."""
-    return _field(default, bounds, static=True)
+    return _field(default, bounds, static=True, converter=converter)
 
 
-def _field(default: Any, bounds: dict[str, float], **kind: Any) -> Any:
+def _field(default: Any, bounds: dict[str, float | int], **kind: Any) -> Any:
     unknown = set(bounds) - set(BOUNDS)
     if unknown:
         raise ValueError(f"unknown bounds {sorted(unknown)}; known are {sorted(BOUNDS)}")
@@ -79,7 +81,7 @@ def concrete(value: Any) -> np.ndarray | None:
     return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
 
 
-def bound_fault(value: Any, bounds: dict[str, float]) -> str | None:
+def bound_fault(value: Any, bounds: dict[str, float | int]) -> str | None:
     """What is wrong with a value, in words, or None."""
     entries = value if isinstance(value, tuple) else (value,)
     if not entries or not all(isinstance(e, int | float | np.ndarray | np.generic | jax.Array) for e in entries):

@@ -1,7 +1,7 @@
 """A question asked of runs, and the answer to it.
 
-An experiment measures, draws figures from what was kept, and compares with a number that nobody on the project made up. One
-that claims nothing, a plain simulation, has figures and no verdict.
+An experiment measures, draws figures from what was kept, and compares with a number that nobody on the project made
+up. One that claims nothing, a plain simulation, has figures and no verdict.
 """
 
 import abc

@@ -5,6 +5,7 @@ computes a small sum whose answer is known: one release of jaxlib gets it wrong 
 that release would be worthless.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -17,18 +18,28 @@ import sys
 
 DISTRIBUTION = "attention-particles"
 CANARY_ROWS = 32769  # jaxlib 0.10.2 loses the last block of a float32 reduction from this many rows on (jax#39103)
-UNTRUSTED = "jaxlib {0} computes wrong numbers on this machine ({1} of {2} rows). Install another: pip install 'jaxlib!={0}'"
+UNTRUSTED = (
+    "jaxlib {0} computes wrong numbers on this machine ({1} of {2} rows). Install another: pip install 'jaxlib!={0}'"
+)
 # What figures look like does not change what a run computed.
 DRAWING = ("plots", "view", "__main__.py")
 
 
-def prepare(float64: bool = True) -> list[str]:
+class Untrusted(RuntimeError):
+    """The installed jaxlib computes wrong numbers."""
+
+
+def prepare() -> list[str]:
     """Environment of the command line, set before JAX is imported; returns warnings if it came too late.
 
     Errors inside compiled programs become NaN, which the run loop looks for: the default callbacks would keep every
     program out of the compile cache. The cache is private to the user, because it holds code.
     """
-    wanted = {"EQX_ON_ERROR": "nan", "JAX_ENABLE_X64": "1" if float64 else "0"}
+    wanted = {
+        "EQX_ON_ERROR": "nan",
+        "JAX_ENABLE_X64": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",  # XLA warns at length on loading a compiled program; its errors raise anyway
+    }
     cache = cache_directory() / "compiled"
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -44,7 +55,9 @@ def prepare(float64: bool = True) -> list[str]:
     late = "jax" in sys.modules and any(name not in os.environ for name in wanted)
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
-    return [*warnings, "JAX was imported before `particles`; precision and compile cache are as it set them"] if late else warnings
+    if late:
+        warnings.append("JAX was imported before `particles`; precision and compile cache are as they were then")
+    return warnings
 
 
 def cache_directory() -> pathlib.Path:
@@ -70,7 +83,7 @@ def trust() -> None:
 
     Raises
     ------
-    RuntimeError
+    Untrusted
         Naming the version, if the numbers are wrong.
     """
     import jaxlib
@@ -80,7 +93,7 @@ def trust() -> None:
         return
     wrong = canary()
     if wrong:
-        raise RuntimeError(UNTRUSTED.format(jaxlib.__version__, wrong, CANARY_ROWS))
+        raise Untrusted(UNTRUSTED.format(jaxlib.__version__, wrong, CANARY_ROWS))
     try:
         passed.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         passed.touch()
@@ -144,10 +157,8 @@ def free_memory() -> int | None:
         if "MemAvailable" in fields:
             limits.append(int(fields["MemAvailable"].split()[0]) * 1024)
     group = pathlib.Path("/sys/fs/cgroup")
-    try:
+    with contextlib.suppress(OSError, ValueError):  # no control group, or no limit ("max"): the kernel's figure stands
         limits.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):  # no such control group, or no limit ("max"): the kernel's figure stands
-        pass
     return min(limits) if limits else None
 
 

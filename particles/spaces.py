@@ -92,9 +92,9 @@ class Sphere(AbstractSpace):
 
     .. math:: P_x v = v - \frac{\langle x, v\rangle}{\langle x, x\rangle} x
 
-    The tangent divides by :math:`\langle x, x\rangle` and not by the squared radius, so the field is tangent also a little
-    off the sphere, where the inner stages of a solver look, and neither attracts nor repels.
-    The projection of the origin is undefined and gives NaN.
+    The tangent divides by :math:`\langle x, x\rangle` and not by the squared radius, so the field is tangent also a
+    little off the sphere, where the inner stages of a solver look, and neither attracts nor repels. The projection of
+    the origin is undefined and gives NaN.
 
     Units
     -----

@@ -1,8 +1,8 @@
 """The numerical methods, by name, and the two things diffrax does not have: staying on a space, remembering a step.
 
 A method that leaves the space is held by `Retracted`, which brings every accepted step back. The first stage is
-evaluated afresh after that, because the last stage of the step before belongs to a point off the space; the method keeps
-its order, and step control its sight.
+evaluated afresh after that, because the last stage of the step before belongs to a point off the space; the method
+keeps its order, and step control its sight.
 """
 
 import dataclasses
@@ -17,6 +17,9 @@ import optimistix
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ..spaces import AbstractSpace
+
+
+FIRST_STEP = 1e-6  # of the whole span, where nothing better is known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,10 +140,14 @@ class Remembering(diffrax.AbstractAdaptiveStepSizeController):
 
     def init(self, terms, t0, t1, y0, dt0, args, func, error_order):
         first, inner = self.controller.init(terms, t0, t1, y0, dt0, args, func, error_order)
+        # a field that overflows close to the start leaves no estimate of the first step
+        first = jnp.where(jnp.isfinite(first), first, t0 + FIRST_STEP * (t1 - t0))
         return first, (inner, first - t0, t1)
 
     def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):
         inner, proposed, end = controller_state
+        lost = ~(jnp.isfinite(y1_candidate) & jnp.isfinite(y_error))  # NaN would leave the next step NaN too
+        y_error, y1_candidate = jnp.where(lost, jnp.inf, y_error), jnp.where(lost, y0, y1_candidate)
         keep, t0_next, t1_next, jump, inner, result = self.controller.adapt_step_size(
             t0, t1, y0, y1_candidate, args, y_error, error_order, inner
         )

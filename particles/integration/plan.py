@@ -21,19 +21,26 @@ def _observables(watch: Iterable[AbstractObservable | str]) -> tuple[AbstractObs
     return tuple(observable(given) for given in watch)
 
 
+def _frames(save: int | Iterable[float]) -> int | tuple[float, ...]:
+    if isinstance(save, bool | str):
+        raise ValueError(f"`save` is a number of frames, or their depths; got {save!r}")
+    return int(save) if isinstance(save, int | np.integer) else tuple(float(depth) for depth in save)
+
+
 class Plan(Declared):
     r"""How long to follow a flow, how exactly, what to keep and when to stop.
 
-    The error of each accepted step is held below :math:`a + r |x|` in every coordinate of every token, with `atol` a and
-    `rtol` r; that is a bound on the step, and the whole run's error is usually a small multiple of it.
+    The error of each accepted step is held below :math:`a + r |x|` in every coordinate of every token, with `atol` a
+    and `rtol` r; that is a bound on the step, and the whole run's error is usually a small multiple of it.
 
     Parameters
     ----------
     until : the last depth; the first is 0.
     save : how many frames to keep after the start, equally spaced, or their depths, increasing, the last one `until`.
     watch : observables to compute at each frame, by name or as objects.
-    solver : the name of a method: Tsit5, Dopri5, Dopri8, Bosh3, Heun for adaptive or constant steps; Kvaerno3 and Kvaerno5 for
-        stiff flows; Euler, and EulerNormalize, the step `normalize(x + dt v)` of published scripts, with `dt` only.
+    solver : the name of a method: Tsit5, Dopri5, Dopri8, Bosh3, Heun for adaptive or constant steps; Kvaerno3 and
+        Kvaerno5 for stiff flows; Euler, and EulerNormalize, the step `normalize(x + dt v)` of published scripts, with
+        `dt` only.
     rtol, atol : relative and absolute tolerance of a step. In float32 no less than 1e-6.
     dt : a constant step in place of the tolerances.
     stop : conditions that end the run early; the first that holds counts.
@@ -56,7 +63,7 @@ class Plan(Declared):
     """
 
     until: Float[Array, ""] = parameter(gt=0)
-    save: int | tuple[float, ...] = option(100, gt=0)
+    save: int | tuple[float, ...] = option(100, converter=_frames, gt=0)
     watch: tuple[AbstractObservable, ...] = eqx.field(converter=_observables, default=())
     solver: str = option("Tsit5")
     rtol: Float[Array, ""] = parameter(1e-6, gt=0)
@@ -74,8 +81,6 @@ class Plan(Declared):
             raise ValueError(f"`solver` must be one of {known}; got {self.solver!r}.{nearest(self.solver, METHODS)}")
         if self.dt is None and not METHODS[self.solver].adaptive:
             raise ValueError(f"{self.solver} has no error estimate and takes constant steps: give `dt`, or use Heun")
-        if self.dt is not None and METHODS[self.solver].implicit:
-            raise ValueError(f"{self.solver} takes adaptive steps here: leave out `dt`")
         names = [watched.name for watched in self.watch]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

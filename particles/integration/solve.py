@@ -1,12 +1,12 @@
 """The door to diffrax: a whole flow at once (`solve`), or one chunk of depth after another (`advance`).
 
-Both are pure functions of arrays. `solve` is for your own programs: it runs under jit, vmap and grad. `advance` is what the
-run loop of a record calls: a chunk starts from a `State` and ends in one, at depths that belong to the plan, so a run
-that was stopped and went on has the same bits as one that was not. The two agree to the tolerance, not to the bit, since
-a chunk cuts the step that crosses its end.
+Both are pure functions of arrays. `solve` is for your own programs: it runs under jit, vmap and grad. `advance` is
+what the run loop of a record calls: a chunk starts from a `State` and ends in one, at depths that belong to the plan,
+so a run that was stopped and went on has the same bits as one that was not. The two agree to the tolerance, not to
+the bit, since a chunk cuts the step that crosses its end.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import diffrax
 import equinox as eqx
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from ..dynamics import Flow
 from ..observables import AbstractObservable
@@ -32,7 +32,7 @@ ADJOINTS = {
 
 
 def solve(
-    flow: Flow, x0: Float[Array, "n d"], plan: Plan, *, adjoint: Literal["reverse", "forward", "both"] = "reverse"
+    flow: Flow, x0: ArrayLike, plan: Plan, *, adjoint: str = "reverse"
 ) -> Run:
     """Follow a flow from a start to the end of a plan: pure, and usable under jit, vmap and grad.
 
@@ -42,7 +42,8 @@ def solve(
     x0 : where they start, on the flow's space.
     plan : how long, how exactly, what to watch.
     adjoint : which derivatives may be taken: "reverse" (`jax.grad`, checkpointed, the default), "forward" (`jax.jvp`,
-        `jax.jacfwd`), or "both", which is slower and takes memory with every step. Without derivatives it does not matter.
+        `jax.jacfwd`), or "both", which is slower and takes memory with every step. Without derivatives it does not
+        matter.
 
     Returns
     -------
@@ -84,7 +85,7 @@ def _solve(flow: Flow, x0: Float[Array, "n d"], plan: Plan, adjoint: str) -> Run
     )
 
 
-def begin(flow: Flow, x0: Float[Array, "n d"], plan: Plan) -> State:
+def begin(flow: Flow, x0: ArrayLike, plan: Plan) -> State:
     """The state before the first chunk.
 
     Raises
@@ -114,8 +115,9 @@ def advance(
 ) -> tuple[State, Frames, Effort]:
     """One chunk: from depth `start`, where the state is, to `times[-1]`, with a frame at each of `times`.
 
-    A state that has ended stays as it is and its frames are NaN, so that members of a batch may end at their own depths.
-    Where the numerics fail, the state stays that of the chunk's start, the last good one, and only its status changes.
+    A state that has ended stays as it is and its frames are NaN, so that members of a batch may end at their own
+    depths. Where the numerics fail, the state stays that of the chunk's start, the last good one, and only its status
+    changes.
 
     Parameters
     ----------
@@ -150,7 +152,7 @@ class Watch(eqx.Module):
     observables: tuple[AbstractObservable, ...]
     tokens: bool = eqx.field(static=True)
 
-    def __call__(self, t: Float[Array, ""], y: Float[Array, "n d"], args: Any) -> Frames:
+    def __call__(self, t: Float[Array, ""], y: Float[Array, "n d"], args: Any) -> dict[str, Float[Array, "..."]]:
         x = self.flow.space.project(y)
         kept = {watched.name: watched(self.flow, t, x) for watched in self.observables}
         return {"tokens": x, **kept} if self.tokens else kept
@@ -271,7 +273,7 @@ def _finite(frames: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.asarray(True), *(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(frames))]))
 
 
-def checked(flow: Flow, x0: Float[Array, "n d"], plan: Plan) -> Float[Array, "n d"]:
+def checked(flow: Flow, x0: ArrayLike, plan: Plan) -> Float[Array, "n d"]:
     """The start as an array, refused if it is not one for this flow; numbers are looked at where they are known."""
     if not isinstance(x0, jax.Array):
         x0 = jnp.asarray(np.asarray(x0, dtype=np.result_type(float, np.asarray(x0).dtype)))

@@ -1,8 +1,8 @@
 """How much of each token there is, and for whom.
 
-A measure is one mass factor (how much a column weighs, `Uniform` unless given) times any number of dimensionless factors
-(who sees whom). It acts on indices, not on positions; `*` multiplies densities, so the product of two masks is their
-intersection, and nothing is renormalized. Everything is a logarithm: what is not seen has density -inf.
+A measure is one mass factor (how much a column weighs, `Uniform` unless given) times any number of dimensionless
+factors (who sees whom). It acts on indices, not on positions; `*` multiplies densities, so the product of two masks
+is their intersection, and nothing is renormalized. Everything is a logarithm: what is not seen has density -inf.
 """
 
 import abc

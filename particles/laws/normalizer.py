@@ -54,8 +54,8 @@ class Softmax(AbstractOnePass):
 
     .. math:: F_i = \sum_j \frac{\pi_{ij} e^{s_{ij}}}{\sum_k \pi_{ik} e^{s_{ik}}} v_j
 
-    On the sphere with `DotProduct` this is the flow SA in which clusters form; `beta` sets how long tokens stay apart. A
-    row that sees nobody has no mean: its weights, its field and all their gradients are defined as zero.
+    On the sphere with `DotProduct` this is the flow SA in which clusters form; `beta` sets how long tokens stay
+    apart. A row that sees nobody has no mean: its weights, its field and all their gradients are defined as zero.
 
     Units
     -----
@@ -83,8 +83,8 @@ class Mean(AbstractOnePass):
 
     .. math:: F_i = \sum_j \pi_{ij} e^{s_{ij}} v_j
 
-    The gradient flow of the energy, and the easier one to prove things about. Its clock is exponential in the score: the
-    field is of size e^beta where tokens have met, and overflows at scores above 88 in float32, 709 in float64.
+    The gradient flow of the energy, and the easier one to prove things about. Its clock is exponential in the score:
+    the field is of size e^beta where tokens have met, and overflows at scores above 88 in float32, 709 in float64.
 
     Cost
     ----

@@ -53,14 +53,16 @@ class DotProduct(AbstractScore):
 
     beta: Float[Array, ""] = parameter(1.0)
     query: Float[Array, "k d"] | None = parameter(None)
-    key: Float[Array, "k d"] | None = parameter(None)
+    key: Float[Array, "_k d"] | None = parameter(None)
     form: Float[Array, "d d"] | None = parameter(None)
     sources: ClassVar[tuple[str, ...]] = ("vaswani2017attention",)
 
     def __check_init__(self):
         _check_maps(self.query, self.key)
         if (self.query is None) != (self.key is None):
-            raise ValueError("DotProduct needs `query` and `key` together; got one of them. One matrix alone is `form`.")
+            raise ValueError(
+                "DotProduct needs `query` and `key` together; got one of them. One matrix alone is `form`."
+            )
         if self.form is not None:
             if self.query is not None:
                 raise ValueError("DotProduct takes `query` and `key`, or `form` = Q^T K; got all of them")
@@ -80,8 +82,8 @@ class SquaredDistance(AbstractScore):
 
     .. math:: s(x, y) = -\frac{\beta}{2} |Q x - K y|^2
 
-    With tied maps (K left out) and a value matrix of bounded norm the law is Lipschitz on all of R^d. On the sphere, with
-    no maps, it is `DotProduct` of the same beta up to a constant. The kernel's width is 1/sqrt(beta).
+    With tied maps (K left out) and a value matrix of bounded norm the law is Lipschitz on all of R^d. On the sphere,
+    with no maps, it is `DotProduct` of the same beta up to a constant. The kernel's width is 1/sqrt(beta).
 
     Parameters
     ----------
@@ -106,7 +108,7 @@ class SquaredDistance(AbstractScore):
 
     beta: Float[Array, ""] = parameter(1.0, gt=0)
     query: Float[Array, "k d"] | None = parameter(None)
-    key: Float[Array, "k d"] | None = parameter(None)
+    key: Float[Array, "_k d"] | None = parameter(None)
     sources: ClassVar[tuple[str, ...]] = ("kim2021lipschitz",)
 
     def __check_init__(self):
@@ -123,7 +125,7 @@ class SquaredDistance(AbstractScore):
         return self.beta * (x @ y.T - half_x[:, None] - half_y[None, :])
 
 
-def _check_maps(query: Float[Array, "k d"] | None, key: Float[Array, "k d"] | None) -> None:
+def _check_maps(query: Float[Array, "k d"] | None, key: Float[Array, "_k d"] | None) -> None:
     if query is not None and key is not None and query.shape != key.shape:
         raise ValueError(
             f"`query` and `key` must have the same shape (width, dim), so that their images meet; "

@@ -75,8 +75,9 @@ class Difference(AbstractValue):
 
     .. math:: \nu_{ij} = V (y_j - x_i)
 
-    Where the weights are positive and V is the identity, the convex hull of the tokens never grows. With `SquaredDistance`
-    it is mean shift. Formed around the tokens' center, so that it keeps its digits when a cloud is tight.
+    Where the weights are positive and V is the identity, the convex hull of the tokens never grows. With
+    `SquaredDistance` it is mean shift. Formed around the tokens' center, so that it keeps its digits when a cloud is
+    tight.
 
     Parameters
     ----------

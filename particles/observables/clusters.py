@@ -1,8 +1,8 @@
 """Which tokens are together. The one definition of a cluster in the project.
 
-Two tokens are neighbors if their distance in the space is below `delta`; a cluster is a connected component of that graph,
-as in single linkage cut at delta. A chain of neighbors is one cluster, however long; the rank of the graph's matrix,
-which some scripts count instead, is not that number.
+Two tokens are neighbors if their distance in the space is below `delta`; a cluster is a connected component of that
+graph, as in single linkage cut at delta. A chain of neighbors is one cluster, however long; the rank of the graph's
+matrix, which some scripts count instead, is not that number.
 """
 
 from typing import ClassVar

@@ -41,6 +41,17 @@ class Budget:
         state = self.members * self.tokens * self.dim * 8
         return BASE + self.gather + self.frames + STAGES * state
 
+    def lines(self) -> list[str]:
+        """The estimate in words."""
+        return [
+            f"members     {self.members}",
+            f"summation   {self.summation}",
+            f"memory      {_size(self.memory)} ({_size(self.gather)} of it for pairs, {_size(self.frames)} for frames)",
+            f"disk        {_size(self.disk)}",
+            f"time        about {self.evaluation:.2g} s for one evaluation of the field (of order); "
+            "how many it takes is for the solver to find out",
+        ]
+
     def check(self, directory: pathlib.Path) -> None:
         """Refuses a run that cannot fit.
 
@@ -54,15 +65,16 @@ class Budget:
         free = machine.free_memory()
         if free is not None and self.memory > free:
             raise MemoryError(
-                f"the run needs about {_size(self.memory)} of memory and {_size(free)} are free: {_size(self.gather)} for "
-                f"the pairs of {self.tokens} tokens x {self.members} members, {_size(self.frames)} for the frames of a "
-                f"chunk. {self._advice(free)}"
+                f"the run needs about {_size(self.memory)} of memory and {_size(free)} are free: {_size(self.gather)} "
+                f"for the pairs of {self.tokens} tokens x {self.members} members, {_size(self.frames)} for the frames "
+                f"of a chunk. {self._advice(free)}"
             )
         room = machine.free_disk(directory)
         if self.disk * 1.1 > room:
             raise OSError(
-                28, f"the record needs about {_size(self.disk)} and {directory} has {_size(room)} free: save fewer frames, "
-                "or set plan.tokens = false"
+                28,
+                f"the record needs about {_size(self.disk)} and {directory} has {_size(room)} free: save fewer frames, "
+                "or set plan.tokens = false",
             )
 
     def _advice(self, free: int) -> str:

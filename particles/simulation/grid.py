@@ -1,7 +1,7 @@
 """A sweep: every combination of a few values, each a member with a place in a grid.
 
-Swept values stand at paths, `flow.law.score.beta`, as a config writes them. Members whose programs have one shape become
-one batch, moved by one compiled program; others form batches of their own.
+Swept values stand at paths, `flow.law.score.beta`, as a config writes them. Members whose programs have one shape
+become one batch, moved by one compiled program; others form batches of their own.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """What happened to a run, in words: its manifest and its log.
 
-A run may be made in several segments, on several machines. Each notes when and where it began, with which versions, and why
-it ended; nothing is ever overwritten by a later one.
+A run may be made in several segments, on several machines. Each notes when and where it began, with which versions,
+and why it ended; nothing is ever overwritten by a later one.
 """
 
 import datetime

@@ -1,8 +1,8 @@
 """The run loop: one chunk of depth after another, each committed before the next is begun.
 
-The loop owns no mathematics. It moves batches of members by `advance`, hands their frames to the writer, and looks after
-every chunk whether the numerics failed or somebody asked to stop. What is on disk after a commit is all that going on
-needs, so a run that was killed and resumed has the same bits as one that was not.
+The loop owns no mathematics. It moves batches of members by `advance`, hands their frames to the writer, and looks
+after every chunk whether the numerics failed or somebody asked to stop. What is on disk after a commit is all that
+going on needs, so a run that was killed and resumed has the same bits as one that was not.
 """
 
 import pathlib
@@ -16,10 +16,10 @@ import tqdm
 from jaxtyping import Array, Float
 
 from ..dynamics import Flow
-from ..initial import Given
 from ..integration import Effort, Plan, State, Status, advance, checked
 from ..record import Record, Writer, open_record
 from ..record.lock import writing
+from ..starts import Given
 from .grid import Batch, batches, place, until
 from .interruption import Flag, listening
 from .journal import Journal

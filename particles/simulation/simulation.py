@@ -17,10 +17,10 @@ from .. import machine
 from ..declaration import described, option
 from ..dynamics import Flow
 from ..experiment import AbstractExperiment, Verdict
-from ..initial import AbstractStart, Given
 from ..integration import Plan
 from ..record import Record
 from ..record.files import digest
+from ..starts import AbstractStart, Given
 from .grid import Dimension, combinations, dimensions
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -67,6 +67,11 @@ class Simulation(AbstractExperiment):
         if self.precision not in ("float64", "float32"):
             raise ValueError(f"`precision` must be 'float64' or 'float32'; got {self.precision!r}")
         self.plan.check_flow(self.flow)
+        tokens, dim = getattr(self.start, "tokens", None), getattr(self.start, "dim", None)
+        if dim is not None:
+            self.flow.space.check_dim(dim)
+        if tokens is not None and dim is not None:
+            self.flow.law.check_tokens(tokens, dim)
 
     @property
     def dimensions(self) -> tuple[Dimension, ...]:
@@ -95,7 +100,7 @@ class Simulation(AbstractExperiment):
         return x0
 
     def identity(self) -> str:
-        """A hash of everything the numbers depend on: the config, the content of start files, the code that computes."""
+        """A hash of all that the numbers depend on: the config, start files' content, the code that computes."""
         content = self.content(digest) | {"figures": None, "name": None}
         text = json.dumps([content, machine.code_digest()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

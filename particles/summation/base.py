@@ -92,9 +92,7 @@ class AbstractSummation(Declared):
         """An estimate of the bytes one gather needs beside its arguments."""
 
 
-def tile(
-    pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "m k"]
-) -> Gathered:
+def tile(pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "m k"]) -> Gathered:
     """All rows against all columns at once: the piece that every summation by pairs is made of."""
     return close_logits(pair.logits(rows, columns), values)
 

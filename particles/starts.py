@@ -61,8 +61,8 @@ class Uniform(AbstractStart):
 class Equiangular(AbstractStart):
     r"""Tokens whose pairwise overlaps are all equal: the flow on them is a scalar equation with a known solution.
 
-    Built in closed form from the Gram matrix :math:`(1-g) I + g 11^T`, whose eigenvectors are the common direction and any
-    basis of its complement.
+    Built in closed form from the Gram matrix :math:`(1-g) I + g 11^T`, whose eigenvectors are the common direction
+    and any basis of its complement.
 
     Parameters
     ----------
@@ -103,7 +103,10 @@ class Equiangular(AbstractStart):
         n = self.tokens
         apart = jnp.sqrt(jnp.maximum(1 - self.overlap, 0)) * _complement_of_ones(n)
         common = jnp.full((n, 1), jnp.sqrt(jnp.maximum(1 + (n - 1) * self.overlap, 0) / n))
-        x = jnp.concatenate([apart, common], axis=1)[:, : self.dim]
+        if self.dim < n:  # one of the two parts is zero
+            x = apart[:, : self.dim].at[:, :1].add(common)
+        else:
+            x = jnp.concatenate([apart, common], axis=1)
         return space.project(jnp.pad(x, ((0, 0), (0, self.dim - x.shape[1]))))
 
 
@@ -153,8 +156,8 @@ class Blobs(AbstractStart):
     tokens, dim : how many, in what ambient dimension. Tokens are dealt to the blobs in turn.
     blobs : how many centers.
     spread : the standard deviation around a center, in each coordinate.
-    centers : the centers, `[blobs d]`; by default drawn from the uniform law of the space, or from the standard normal law
-        where it has none. A single blob in Euclidean space is centered at the origin.
+    centers : the centers, `[blobs d]`; by default drawn from the uniform law of the space, or from the standard
+        normal law where it has none. A single blob in Euclidean space is centered at the origin.
 
     Source
     ------
@@ -179,7 +182,7 @@ class Blobs(AbstractStart):
         if self.centers is not None:
             centers = self.centers
         elif isinstance(space, Euclidean):
-            centers = jax.random.normal(center_key, (self.blobs, self.dim)) * (self.blobs > 1)
+            centers = jax.random.normal(center_key, (self.blobs, self.dim)) * min(self.blobs - 1, 1)
         else:
             centers = space.uniform(center_key, self.blobs, self.dim)
         cloud = jax.random.normal(cloud_key, (self.tokens, self.dim))
@@ -217,8 +220,9 @@ class Given(AbstractStart):
             )
         bad = np.argwhere(~np.isfinite(rows))
         if len(bad):
+            token, coordinate = bad[0]
             raise DataError(
-                f"{self.path}: {len(bad)} numbers are not finite, the first at token {bad[0][0]}, coordinate {bad[0][1]}"
+                f"{self.path}: {len(bad)} numbers are not finite, the first at token {token}, coordinate {coordinate}"
             )
         x = jnp.asarray(rows, float)
         space.check_dim(x.shape[1])

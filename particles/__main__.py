@@ -1,0 +1,262 @@
+"""The command line: `particles COMMAND`.
+
+Each command is a function; its signature and docstring are its help. What belongs to JAX, zarr or matplotlib is
+imported inside the commands, so that help and misspelt options answer at once. The last line on standard output of
+`run` and `resume` is the run directory; everything said to a person goes to standard error.
+"""
+
+import errno
+import functools
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from . import machine
+
+if TYPE_CHECKING:
+    from .experiment import AbstractExperiment
+    from .record import Record
+
+DONE, VERDICT, USAGE, DATA, NUMERICS, DISK, INTERRUPTED = 0, 1, 2, 65, 70, 74, 75
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+Flag = tyro.conf.FlagCreatePairsOff
+Given = tyro.conf.Positional
+Family = Literal[
+    "spaces",
+    "summations",
+    "laws",
+    "scores",
+    "measures",
+    "normalizers",
+    "values",
+    "starts",
+    "observables",
+    "stops",
+    "solvers",
+    "figures",
+    "experiments",
+]
+
+
+def run(
+    config: Annotated[pathlib.Path, Given],
+    overrides: Annotated[tuple[str, ...], Given, tyro.conf.arg(metavar="[key.path=value ...]")] = (),
+    /,
+    *,
+    out: pathlib.Path = pathlib.Path("runs"),
+    resume: Annotated[bool, Flag] = False,
+    no_figures: Annotated[bool, Flag] = False,
+    quiet: Annotated[bool, Flag] = False,
+) -> int:
+    """Run a config into a run directory and draw its figures.
+
+    Args:
+        config: TOML file of an experiment.
+        overrides: values to change in it.
+        out: folder that receives the run directory, NAME-HASH.
+        resume: go on with a part of this run that is found there.
+        no_figures: draw nothing.
+        quiet: no progress bar.
+    """
+    from .config import load
+
+    experiment = load(config, overrides)
+    return _simulated(experiment, experiment.directory(out), resume, no_figures, quiet)
+
+
+def resume(
+    run: Annotated[pathlib.Path, Given],
+    /,
+    *,
+    no_figures: Annotated[bool, Flag] = False,
+    quiet: Annotated[bool, Flag] = False,
+) -> int:
+    """Go on after a crash, a kill or a signal: the same bits as if nothing had happened.
+
+    Args:
+        run: run directory.
+        no_figures: draw nothing.
+        quiet: no progress bar.
+    """
+    from .config import load
+    from .record import open_record
+
+    open_record(run)
+    return _simulated(load(run / "config.toml"), run, True, no_figures, quiet)
+
+
+def plot(
+    run: Annotated[pathlib.Path, Given],
+    kinds: Annotated[tuple[str, ...], Given, tyro.conf.arg(metavar="[KIND ...]")] = (),
+    /,
+    *,
+    out: pathlib.Path | None = None,
+    format: Literal["png", "pdf", "svg"] = "png",
+) -> int:
+    """Draw figures of a run from its record.
+
+    Args:
+        run: run directory.
+        kinds: kinds of figures; by default those that suit the run. `particles list figures` names them.
+        out: folder for the files; by default RUN/figures.
+        format: of the files.
+    """
+    from .record import open_record
+
+    drawn = _draw(open_record(run), kinds, out or run / "figures", format)
+    print(*drawn, sep="\n")
+    return DONE if drawn else DATA
+
+
+def check(
+    config: Annotated[pathlib.Path, Given],
+    overrides: Annotated[tuple[str, ...], Given, tyro.conf.arg(metavar="[key.path=value ...]")] = (),
+    /,
+    *,
+    out: pathlib.Path = pathlib.Path("runs"),
+) -> int:
+    """Show what a config resolves to and what the run would need; run nothing.
+
+    Args:
+        config: TOML file of an experiment.
+        overrides: values to change in it.
+        out: folder that would receive the run directory.
+    """
+    from .config import load
+    from .simulation import config_text, prepare
+
+    simulation = load(config, overrides)
+    budget = prepare(simulation).budget
+    print(config_text(simulation))
+    print(f"# directory   {simulation.directory(out)}")
+    print("\n".join(f"# {line}" for line in budget.lines()))
+    budget.check(out)
+    return DONE
+
+
+def list_(family: Annotated[Family | None, Given] = None, /) -> int:
+    """List what a config can name: every class with its parameters, one line, and its source.
+
+    Args:
+        family: of which family; without it, of all.
+    """
+    from .listing import FAMILIES, lines
+
+    for name in [family] if family else FAMILIES:
+        print(name)
+        print("\n".join(f"  {line}" for line in lines(name)))
+    return DONE
+
+
+def schema() -> int:
+    """Print the JSON Schema of configs, for editors."""
+    import json
+
+    from .config import schema as derived
+
+    print(json.dumps(derived(), indent=2))
+    return DONE
+
+
+def doctor() -> int:
+    """Look the installation over: versions, devices, room, and whether jaxlib computes right numbers."""
+    import json
+
+    facts = machine.provenance()
+    print(json.dumps(facts, indent=2))
+    free = machine.free_memory()
+    print(f"memory free: {'unknown' if free is None else f'{free / 2**30:.1f} GiB'}")
+    print(f"disk free here: {machine.free_disk(pathlib.Path.cwd()) / 2**30:.1f} GiB")
+    print(f"compile cache: {machine.cache_directory() / 'compiled'}")
+    wrong = machine.canary()
+    if wrong:
+        print(machine.UNTRUSTED.format(facts["versions"]["jaxlib"], wrong, machine.CANARY_ROWS))  # pyright: ignore
+        return NUMERICS
+    print("jaxlib computes right numbers: yes")
+    return DONE
+
+
+def _simulated(
+    experiment: "AbstractExperiment", directory: pathlib.Path, resume: bool, no_figures: bool, quiet: bool
+) -> int:
+    from .simulation import simulate
+
+    machine.trust()
+    print(f"running in {directory}", file=sys.stderr)
+    try:
+        record = simulate(experiment, path=directory, resume=resume, progress=not quiet)
+        if not no_figures:
+            for path in _draw(record, experiment.figure_kinds(), directory / "figures", "png"):
+                print(f"drew {path}", file=sys.stderr)
+    finally:
+        if (directory / "manifest.json").exists():
+            print(directory, flush=True)
+    return DONE
+
+
+def _draw(record: "Record", kinds: tuple[str, ...], folder: pathlib.Path, suffix: str) -> list[pathlib.Path]:
+    from .plots import figures, save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for name, figure in figures(record.dataset, kinds or None):
+        save(figure, folder / f"{name}.{suffix}")
+        drawn.append(folder / f"{name}.{suffix}")
+    return drawn
+
+
+def _guarded(command: Callable[..., int]) -> Callable[..., int]:
+    """The command with every error that a person can do something about turned into a message and an exit code."""
+
+    @functools.wraps(command)
+    def guarded(*args: object, **kwargs: object) -> int:
+        try:
+            for warning in machine.prepare():
+                print(f"particles: warning: {warning}", file=sys.stderr)
+            return command(*args, **kwargs)
+        except (Exception, KeyboardInterrupt) as error:
+            code = _exit_code(error)
+            if code is None or "PARTICLES_TRACEBACK" in os.environ:
+                raise
+            print(f"particles: {error or type(error).__name__}", file=sys.stderr)
+            return code
+
+    return guarded
+
+
+def _exit_code(error: BaseException) -> int | None:
+    """The exit code of an error; None for one that is a fault of ours and deserves its traceback."""
+    from .record import Locked
+    from .simulation import Failed, Interrupted, Unfinished
+    from .starts import DataError
+
+    if isinstance(error, OSError):
+        return DISK if error.errno in NO_ROOM else USAGE
+    codes = {
+        (Interrupted, KeyboardInterrupt): INTERRUPTED,
+        (Failed, machine.Untrusted): NUMERICS,
+        (DataError,): DATA,
+        (Unfinished, Locked, ValueError, MemoryError): USAGE,
+    }
+    return next((code for classes, code in codes.items() if isinstance(error, classes)), None)
+
+
+def main() -> None:
+    """Entry point of the command `particles`."""
+    commands = (run, resume, plot, check, list_, schema, doctor)
+    guarded = {command.__name__.rstrip("_"): _guarded(command) for command in commands}
+    sys.exit(tyro.extras.subcommand_cli_from_dict(guarded, prog="particles", description=DESCRIPTION))
+
+
+DESCRIPTION = """The laboratory for transformers seen as interacting particles.
+
+Exit codes: 0 done, 2 bad config or usage, 65 bad data, 70 numerics failed, 74 disk, 75 interrupted and resumable.
+With PARTICLES_TRACEBACK set in the environment every error shows where it came from."""
+
+if __name__ == "__main__":
+    main()

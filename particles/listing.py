@@ -1,0 +1,57 @@
+"""What there is to choose from: every family, every final class in it, with its parameters and its source."""
+
+import dataclasses
+
+from . import laws, observables, spaces, starts, stopping, summation
+from .declaration import Declared, family, summary
+from .experiment import AbstractExperiment
+from .integration import METHODS
+from .plots import AbstractFigure
+
+FAMILIES: dict[str, type] = {
+    "spaces": spaces.AbstractSpace,
+    "summations": summation.AbstractSummation,
+    "laws": laws.AbstractLaw,
+    "scores": laws.AbstractScore,
+    "measures": laws.AbstractMeasure,
+    "normalizers": laws.AbstractNormalizer,
+    "values": laws.AbstractValue,
+    "starts": starts.AbstractStart,
+    "observables": observables.AbstractObservable,
+    "stops": stopping.AbstractStop,
+    "figures": AbstractFigure,
+    "experiments": AbstractExperiment,
+    "solvers": object,
+}
+
+
+def lines(name: str) -> list[str]:
+    """One paragraph for each member of a family; of laws, for each member of their slots too."""
+    if name == "solvers":
+        return [_method(solver) for solver in METHODS]
+    listed = [_member(cls) for cls in family(FAMILIES[name]).values()]
+    if name == "laws":
+        for slot in ("scores", "measures", "normalizers", "values"):
+            listed += [f"[{slot}]", *lines(slot)]
+    return listed
+
+
+def _member(cls: type[Declared]) -> str:
+    parameters = ", ".join(_parameter(field) for field in dataclasses.fields(cls))
+    name = f"{cls.name} = {cls.__name__}" if hasattr(cls, "name") else cls.__name__
+    source = f" [{', '.join(cls.sources)}]" if cls.sources else ""
+    return f"{name}({parameters}): {summary(cls)}{source}"
+
+
+def _parameter(field: dataclasses.Field) -> str:
+    if field.default is not dataclasses.MISSING:
+        return f"{field.name}={field.default!r}" if field.default is not None else f"[{field.name}]"
+    if field.default_factory is not dataclasses.MISSING:
+        return f"[{field.name}]"
+    return field.name
+
+
+def _method(name: str) -> str:
+    method = METHODS[name]
+    steps = "adaptive steps, or constant ones with `dt`" if method.adaptive else "constant steps: give `dt`"
+    return f"{name}: order {method.order}, {'implicit, matrix-free, ' if method.implicit else ''}{steps}"

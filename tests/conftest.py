@@ -1,0 +1,21 @@
+"""What all tests share: double precision, strict promotion, one compile cache for the whole session."""
+
+import os
+import pathlib
+import tempfile
+
+# Before JAX is imported. The cache is shared by the workers of a session and by later ones.
+CACHE = pathlib.Path(tempfile.gettempdir()) / f"attention-particles-tests-{os.getuid()}"
+CACHE.mkdir(mode=0o700, exist_ok=True)
+os.environ.setdefault("XDG_CACHE_HOME", str(CACHE))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE / "compiled"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax  # noqa: E402
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
