@@ -21,7 +21,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
-from .declaration import Declared, family, nearest, summary
+from .declaration import Declared, family, given_name, nearest, summary
 from .experiment import AbstractExperiment
 from .simulation import Simulation
 from .simulation.grid import dimensions, with_value
@@ -296,8 +296,8 @@ def _union(cls: type, models: dict[type, type[pydantic.BaseModel]]) -> Any:
     tables = tuple(models.values())
     chosen = Annotated[typing.Union[tables], pydantic.Field(discriminator="kind")] if len(tables) > 1 else tables[0]  # noqa: UP007
     table = Annotated[chosen, pydantic.AfterValidator(_constructed)]
-    names = {member.name: member for member in models if hasattr(member, "name")}
-    if len(names) < len(models):
+    names = {given_name(member): member for member in models}
+    if None in names:
         return table
     by_name = Annotated[Literal[tuple(names)], pydantic.AfterValidator(lambda name: names[name]())]
     tagged = Annotated[table, pydantic.Tag("table")] | Annotated[by_name, pydantic.Tag("name")]
@@ -399,7 +399,7 @@ def _reason(detail: Any, content: Any, place: list[str | int]) -> str:
         word = str(context.get("tag", given))
         known = re.findall("'([^']+)'", str(context.get("expected_tags", context.get("expected"))))
         return f"got {word!r}, expected one of {known}.{nearest(word, known)}"
-    if kind in ("union_tag_not_found", "model_type", "model_attributes_type"):
+    if kind in ("union_tag_not_found", "model_type", "model_attributes_type", "dict_type"):
         return f'expected a table with a `kind`, like {{kind = "..."}}; got {shown}'
     if kind == "value_error":
         return str(context["error"])
@@ -422,6 +422,6 @@ def _called(slots: list[type], table: Any) -> type | None:
     for slot in slots:
         if not inspect.isabstract(slot):
             return slot
-        if named in family(slot):
+        if isinstance(named, str) and named in family(slot):
             return family(slot)[named]
     return None

@@ -139,6 +139,12 @@ def family(abstract: type) -> dict[str, type]:
     return found
 
 
+def given_name(cls: type) -> str | None:
+    """The name by which a class can be asked for, beside its own: a class attribute `name`, or None."""
+    fields = {field.name for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else set()
+    return None if "name" in fields else getattr(cls, "name", None)
+
+
 def summary(cls: type) -> str:
     """The first line of a class's docstring."""
     return (inspect.getdoc(cls) or "").split("\n", 1)[0]

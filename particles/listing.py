@@ -3,7 +3,7 @@
 import dataclasses
 
 from . import laws, observables, spaces, starts, stopping, summation
-from .declaration import Declared, family, summary
+from .declaration import Declared, family, given_name, summary
 from .experiment import AbstractExperiment
 from .integration import METHODS
 from .plots import AbstractFigure
@@ -38,7 +38,7 @@ def lines(name: str) -> list[str]:
 
 def _member(cls: type[Declared]) -> str:
     parameters = ", ".join(_parameter(field) for field in dataclasses.fields(cls))
-    name = f"{cls.name} = {cls.__name__}" if hasattr(cls, "name") else cls.__name__
+    name = f"{given_name(cls)} = {cls.__name__}" if given_name(cls) else cls.__name__
     source = f" [{', '.join(cls.sources)}]" if cls.sources else ""
     return f"{name}({parameters}): {summary(cls)}{source}"
 

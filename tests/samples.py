@@ -34,7 +34,8 @@ SAMPLES = {
     value.Linear: value.Linear(MATRIX),
     value.Difference: value.Difference(MATRIX),
     laws.Attention: laws.Attention(score.DotProduct(3.0)),
-    laws.Sum: laws.Attention(score.DotProduct(3.0)) + laws.Attention(score.SquaredDistance(1.0), value=value.Linear(MATRIX)),
+    laws.Sum: laws.Attention(score.DotProduct(3.0))
+    + laws.Attention(score.SquaredDistance(1.0), value=value.Linear(MATRIX)),
     starts.Uniform: starts.Uniform(N, D),
     starts.Equiangular: starts.Equiangular(N, N, 0.2),
     starts.VonMisesFisher: starts.VonMisesFisher(N, D, 5.0, mean=[0.0, 1.0, 0.0]),

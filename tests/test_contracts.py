@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from samples import SAMPLES, D, N, attention_flow, on_sphere, tokens
 
 import particles as pt
 from particles import config, laws, observables, spaces, starts, stopping, summation
 from particles.declaration import Declared, described, family
 from particles.laws import measure, normalizer, score, value
 from particles.record.reader import bibliography
-from samples import D, N, SAMPLES, attention_flow, on_sphere, tokens
 
 FAMILIES = (
     spaces.AbstractSpace,
@@ -75,9 +75,9 @@ def rebuilt(noun: Declared) -> Declared:
     for abstract, (holder, key, found) in holders.items():
         if isinstance(noun, abstract):
             holder[key] = described(noun)
-            if abstract is starts.AbstractStart:
-                content["flow"]["space"] = {"kind": "Sphere"}
-            elif not isinstance(noun, measure.AbstractMeasure | spaces.AbstractSpace | laws.AbstractLaw):
+            if abstract is starts.AbstractStart or not isinstance(
+                noun, measure.AbstractMeasure | spaces.AbstractSpace | laws.AbstractLaw
+            ):
                 content["flow"]["space"] = {"kind": "Sphere"}
             return found(config.build(content))
     key = "watch" if isinstance(noun, observables.AbstractObservable) else "stop"
@@ -129,7 +129,12 @@ def test_measure_of_a_tile_is_the_tile_of_the_measure(cls):
 
 def law_with(cls) -> pt.Flow:
     """A flow that has a member of some family of laws or slots at its place."""
-    slot = {"AbstractScore": "score", "AbstractMeasure": "measure", "AbstractNormalizer": "normalizer", "AbstractValue": "value"}
+    slot = {
+        "AbstractScore": "score",
+        "AbstractMeasure": "measure",
+        "AbstractNormalizer": "normalizer",
+        "AbstractValue": "value",
+    }
     sample = SAMPLES[cls]
     if isinstance(sample, laws.AbstractLaw):
         return pt.Flow(pt.Euclidean(), sample)
@@ -141,7 +146,9 @@ SLOTS = [cls for abstract in FAMILIES[2:7] for cls in family(abstract).values()]
 
 
 @pytest.mark.parametrize("cls", SLOTS, ids=lambda cls: cls.__name__)
-@pytest.mark.parametrize("way", [summation.Blocked(rows=3, columns=2), summation.Blocked(rows=100, columns=3), summation.Auto(0)])
+@pytest.mark.parametrize(
+    "way", [summation.Blocked(rows=3, columns=2), summation.Blocked(rows=100, columns=3), summation.Auto(0)]
+)
 def test_every_summation_equals_dense(cls, way):
     flow, x = law_with(cls), tokens()
     dense = dataclasses.replace(flow, summation=summation.Dense())

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from samples import MATRIX, attention_flow, on_sphere, tokens
 from scipy.integrate import solve_ivp
 
 import particles as pt
 from particles.integration import METHODS, advance, begin
 from particles.observables import AbstractObservable
-from samples import MATRIX, attention_flow, on_sphere, tokens
 
 X0 = on_sphere(6)
 FLOW = attention_flow(2.0, value=pt.values.Linear(-2 * MATRIX))  # a field without special symmetry

@@ -3,12 +3,21 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from samples import attention_flow, on_sphere
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist, squareform
 
 import particles as pt
-from particles.observables import Clusters, Diameter, EffectiveRank, MeanCosine, OrderParameter, Radius, labels, observable
-from samples import attention_flow, on_sphere
+from particles.observables import (
+    Clusters,
+    Diameter,
+    EffectiveRank,
+    MeanCosine,
+    OrderParameter,
+    Radius,
+    labels,
+    observable,
+)
 
 ZERO = jnp.zeros(())
 FLOW = attention_flow()
@@ -19,7 +28,9 @@ def test_mean_cosine_and_order_parameter():
     x = np.asarray(on_sphere(20))
     cosines = (x @ x.T)[np.triu_indices(20, 1)]
     np.testing.assert_allclose(MeanCosine()(FLOW, ZERO, jnp.asarray(3 * x)), cosines.mean(), rtol=1e-12)
-    np.testing.assert_allclose(OrderParameter()(FLOW, ZERO, jnp.asarray(3 * x)), np.linalg.norm(x.mean(axis=0)), rtol=1e-12)
+    np.testing.assert_allclose(
+        OrderParameter()(FLOW, ZERO, jnp.asarray(3 * x)), np.linalg.norm(x.mean(axis=0)), rtol=1e-12
+    )
     assert MeanCosine()(FLOW, ZERO, jnp.asarray(x[:1])) == 1
 
 
@@ -28,7 +39,9 @@ def test_diameter_and_radius():
     np.testing.assert_allclose(Diameter()(FLAT, ZERO, jnp.asarray(x)), pdist(x).max(), rtol=1e-13)
     np.testing.assert_allclose(Radius()(FLAT, ZERO, jnp.asarray(x)), 2, rtol=1e-13)
     arc = 2 * np.arccos((x @ x.T / 4).min())
-    np.testing.assert_allclose(Diameter()(pt.Flow(pt.Sphere(2.0), pt.Attention()), ZERO, jnp.asarray(x)), arc, rtol=1e-9)
+    np.testing.assert_allclose(
+        Diameter()(pt.Flow(pt.Sphere(2.0), pt.Attention()), ZERO, jnp.asarray(x)), arc, rtol=1e-9
+    )
 
 
 def test_effective_rank():

@@ -65,7 +65,11 @@ def test_given_reads_three_formats(tmp_path):
     np.save(tmp_path / "x.npy", x)
     np.savez(tmp_path / "x.npz", first=x, second=-x)
     np.savetxt(tmp_path / "x.csv", x, delimiter=",", fmt="%.18e")
-    for start in (Given(str(tmp_path / "x.npy")), Given(str(tmp_path / "x.npz"), "first"), Given(str(tmp_path / "x.csv"))):
+    for start in (
+        Given(str(tmp_path / "x.npy")),
+        Given(str(tmp_path / "x.npz"), "first"),
+        Given(str(tmp_path / "x.csv")),
+    ):
         np.testing.assert_allclose(start(pt.Sphere(), KEY), x, atol=1e-15)
 
 

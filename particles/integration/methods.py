@@ -18,7 +18,6 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from ..spaces import AbstractSpace
 
-
 FIRST_STEP = 1e-6  # of the whole span, where nothing better is known
 
 

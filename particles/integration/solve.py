@@ -18,11 +18,13 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from ..dynamics import Flow
 from ..observables import AbstractObservable
+from ..spaces import AbstractSpace
 from ..stopping import AbstractStop
 from .methods import METHODS, Ambient, NotFinite, Remembering, Retracted
 from .plan import Plan
 from .run import Effort, Run, State, Status
 
+OFF_SPACE = 1e-4  # of its size a token may be off the space at the start: rounding, which is projected away
 Frames = dict[str, Float[Array, "time ..."]]
 ADJOINTS = {
     "reverse": diffrax.RecursiveCheckpointAdjoint,
@@ -31,9 +33,7 @@ ADJOINTS = {
 }
 
 
-def solve(
-    flow: Flow, x0: ArrayLike, plan: Plan, *, adjoint: str = "reverse"
-) -> Run:
+def solve(flow: Flow, x0: ArrayLike, plan: Plan, *, adjoint: str = "reverse") -> Run:
     """Follow a flow from a start to the end of a plan: pure, and usable under jit, vmap and grad.
 
     Parameters
@@ -71,8 +71,9 @@ def solve(
 @eqx.filter_jit
 def _solve(flow: Flow, x0: Float[Array, "n d"], plan: Plan, adjoint: str) -> Run:
     times = plan.depths(0, plan.frames - 1, x0.dtype)
-    solution = _integrate(flow, plan, flow.space.project(x0), times[0], times, None, adjoint)
-    frames, status = _blanked(solution), _status(solution)
+    x0 = flow.space.project(x0)
+    solution = _integrate(flow, plan, x0, times[0], times, None, adjoint)
+    frames, status = _frames(flow, plan, x0, times[0], times, solution), _status(solution)
     return Run(
         times=times,
         tokens=frames.pop("tokens", None),
@@ -133,7 +134,8 @@ def advance(
     """
     ended = state.status != Status.running
     solution = _integrate(flow, plan, state.tokens, start, times, (state.dt, ended), "forward")
-    frames = jax.tree.map(lambda leaf: jnp.where(ended, jnp.nan, leaf), _blanked(solution))
+    frames = _frames(flow, plan, state.tokens, start, times, solution)
+    frames = jax.tree.map(lambda leaf: jnp.where(ended, jnp.nan, leaf), frames)
     status = _status(solution)
     proposed = state.dt if plan.dt is not None else solution.controller_state[1]
     reached = State(solution.ys["end"][0], proposed, solution.ts["end"][0], status)
@@ -237,23 +239,34 @@ def _integrate(
     )
 
 
-def _reached(solution: diffrax.Solution, leaf: Float[Array, "time ..."]) -> Bool[Array, "time ..."]:
-    """Which frames the solve came to, shaped to broadcast against a leaf of them."""
-    return jnp.isfinite(solution.ts["frames"]).reshape(-1, *[1] * (leaf.ndim - 1))
+def _frames(
+    flow: Flow, plan: Plan, x: Float[Array, "n d"], start: Array, times: Array, solution: diffrax.Solution
+) -> Frames:
+    """The frames, NaN where the solve ended before them; one at the start is there even if no step was accepted."""
+    frames, reached = solution.ys["frames"], jnp.isfinite(solution.ts["frames"])
+    unseen = ~reached[0] & (times[0] == start)
+    first = jax.lax.cond(
+        unseen,
+        lambda: Watch(flow, plan.watch, plan.tokens)(start, x, None),
+        lambda: jax.tree.map(lambda leaf: leaf[0], frames),
+    )
+    frames = jax.tree.map(lambda leaf, one: leaf.at[0].set(one), frames, first)
+    return jax.tree.map(
+        lambda leaf: jnp.where(_rows(reached.at[0].set(reached[0] | unseen), leaf), leaf, jnp.nan), frames
+    )
 
 
-def _blanked(solution: diffrax.Solution) -> Frames:
-    """The frames, NaN where the solve ended before them."""
-    frames = solution.ys["frames"]
-    return jax.tree.map(lambda leaf: jnp.where(_reached(solution, leaf), leaf, jnp.nan), frames)
+def _rows(mask: Bool[Array, " time"], leaf: Float[Array, "time ..."]) -> Bool[Array, "time ..."]:
+    """A mask over frames, shaped to broadcast against a leaf of them."""
+    return mask.reshape(-1, *[1] * (leaf.ndim - 1))
 
 
 def _status(solution: diffrax.Solution) -> Array:
     """Why a solve ended, `running` if it reached the end of its times."""
     result, results = solution.result, diffrax.RESULTS
     not_finite, _, *stops = solution.event_mask
-    frames = solution.ys["frames"]
-    seen = _finite(jax.tree.map(lambda leaf: jnp.where(_reached(solution, leaf), leaf, 0), frames))
+    frames, reached = solution.ys["frames"], jnp.isfinite(solution.ts["frames"])
+    seen = _finite(jax.tree.map(lambda leaf: jnp.where(_rows(reached, leaf), leaf, 0), frames))
     outcomes = [
         (result == results.dt_min_reached, Status.dt_min),
         (result == results.max_steps_reached, Status.max_steps),
@@ -281,15 +294,22 @@ def checked(flow: Flow, x0: ArrayLike, plan: Plan) -> Float[Array, "n d"]:
     plan.check_flow(flow)
     if isinstance(x0, jax.core.Tracer):
         return x0
-    if not bool(jnp.all(jnp.isfinite(x0))):
-        token, coordinate = np.argwhere(~np.isfinite(np.asarray(x0)))[0]
+    finite, off = (np.asarray(answer) for answer in _fitness(flow.space, x0))
+    if not finite.all():
+        token, coordinate = np.argwhere(~finite)[0]
         raise ValueError(f"the start is not finite at token {token}, coordinate {coordinate}")
-    off = jnp.max(jnp.abs(flow.space.project(x0) - x0), axis=1)
-    size = jnp.maximum(jnp.max(jnp.abs(flow.space.project(x0)), axis=1), jnp.finfo(x0.dtype).tiny)
-    if not bool(jnp.all(off <= 1e-4 * size)):
-        worst = int(jnp.argmax(jnp.where(jnp.isnan(off), jnp.inf, off)))
+    if not np.all(off <= OFF_SPACE):
+        worst = int(np.argmax(np.where(np.isnan(off), np.inf, off)))
         raise ValueError(
-            f"the start lies off the {type(flow.space).__name__}: token {worst} by {float(off[worst]):.3g}. "
+            f"the start lies off the {type(flow.space).__name__}: token {worst} by {off[worst]:.3g} of its size. "
             "Project it first: x0 = flow.space.project(x0)."
         )
     return x0
+
+
+@eqx.filter_jit
+def _fitness(space: AbstractSpace, x: Float[Array, "n d"]) -> tuple[Bool[Array, "n d"], Float[Array, " n"]]:
+    """Which coordinates are finite, and how far each token is from the space, relative to its size."""
+    on_space = space.project(x)
+    size = jnp.maximum(jnp.max(jnp.abs(on_space), axis=1), jnp.finfo(x.dtype).tiny)
+    return jnp.isfinite(x), jnp.max(jnp.abs(on_space - x), axis=1) / size

@@ -44,7 +44,15 @@ class Weighed(AbstractPair):
 
     def logits(self, rows: Tokens, columns: Tokens) -> Float[Array, "n m"]:
         logits = self.score(rows.position, columns.position)
-        return logits + self.measure.log_density(rows.index, columns.index, self.size).astype(logits.dtype)
+        terms = self.measure.terms(rows.index, columns.index)
+        return sum((term.astype(logits.dtype) for term in terms), start=logits)
+
+    def level(self) -> float:
+        return self.measure.level(self.size)
+
+    def bound(self, rows: Tokens, columns: Tokens) -> Float[Array, ""]:
+        bound = self.score.bound(rows.position, columns.position) + self.measure.bound()
+        return jax.lax.stop_gradient(bound)
 
 
 class Attention(AbstractPotentialLaw):

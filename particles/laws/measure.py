@@ -3,6 +3,9 @@
 A measure is one mass factor (how much a column weighs, `Uniform` unless given) times any number of dimensionless
 factors (who sees whom). It acts on indices, not on positions; `*` multiplies densities, so the product of two masks
 is their intersection, and nothing is renormalized. Everything is a logarithm: what is not seen has density -inf.
+
+A log density is a constant, `level`, and a few arrays, `terms`: the constant of the uniform mass is never added to an
+array over pairs, where it would cost as much as everything else.
 """
 
 import abc
@@ -14,8 +17,6 @@ from jaxtyping import Array, Float, Int
 
 from ..declaration import Declared, concrete, parameter
 
-Indices = Int[Array, " r"]
-
 
 class AbstractMeasure(Declared):
     """A density over pairs of token indices."""
@@ -25,19 +26,35 @@ class AbstractMeasure(Declared):
         """The factors this measure is a product of: itself, unless it is a product."""
 
     @abc.abstractmethod
-    def log_density(self, i: Indices, j: Int[Array, " c"], m: int) -> Float[Array, "r c"]:
-        """The log density of column j for row i, out of m columns."""
+    def terms(self, i: Int[Array, " r"], j: Int[Array, " c"]) -> tuple[Float[Array, "_ c"], ...]:
+        """What is added to the logits of rows i and columns j, each `[1 c]` or `[r c]`, beside the level."""
 
-    def check_tokens(self, m: int) -> None:
-        """Raises ValueError if the measure is not one for m tokens."""
-        for part in self.parts():
-            if isinstance(part, AbstractMass):
-                part.check_mass(m)
+    @abc.abstractmethod
+    def bound(self) -> Float[Array, ""] | float:
+        """A number that no finite entry of `terms` exceeds in size, for any row and column; infinite if unknown."""
+
+    @property
+    def mass_factor(self) -> "AbstractMass":
+        """The factor that says how much each column weighs."""
+        masses = [part for part in self.parts() if isinstance(part, AbstractMass)]
+        return masses[0] if masses else Uniform()
+
+    def level(self, m: int) -> float:
+        """The constant part of the log density, for m columns."""
+        return self.mass_factor.mass_level(m)
+
+    def log_density(self, i: Int[Array, " r"], j: Int[Array, " c"], m: int) -> Float[Array, "r c"]:
+        """The log density of column j for row i, out of m columns."""
+        return sum(self.terms(i, j), start=jnp.full((i.shape[0], j.shape[0]), self.level(m)))
 
     def mass(self, m: int) -> Float[Array, " m"]:
         """The mass of each of m tokens; the mass factor alone."""
-        masses = [part for part in self.parts() if isinstance(part, AbstractMass)]
-        return jnp.exp((masses[0] if masses else Uniform()).log_mass(jnp.arange(m), m))
+        j = jnp.arange(m)
+        return jnp.exp(self.mass_factor.log_density(j[:1], j, m)[0])
+
+    def check_tokens(self, m: int) -> None:
+        """Raises ValueError if the measure is not one for m tokens."""
+        self.mass_factor.check_mass(m)
 
     def __mul__(self, other: "AbstractMeasure") -> "AbstractMeasure":
         if not isinstance(other, AbstractMeasure):
@@ -49,8 +66,8 @@ class AbstractMass(AbstractMeasure):
     """How much each column weighs, for every row alike."""
 
     @abc.abstractmethod
-    def log_mass(self, j: Int[Array, " c"], m: int) -> Float[Array, " c"]:
-        """The log mass of columns j, out of m."""
+    def mass_level(self, m: int) -> float:
+        """The constant part of the log mass of each of m columns."""
 
     @abc.abstractmethod
     def check_mass(self, m: int) -> None:
@@ -59,22 +76,19 @@ class AbstractMass(AbstractMeasure):
     def parts(self) -> tuple[AbstractMeasure, ...]:
         return (self,)
 
-    def log_density(self, i: Indices, j: Int[Array, " c"], m: int) -> Float[Array, "r c"]:
-        return jnp.broadcast_to(self.log_mass(j, m)[None, :], (i.shape[0], j.shape[0]))
-
 
 class AbstractFactor(AbstractMeasure):
     """Who sees whom, and how well: a dimensionless factor, 1 where nothing is said."""
 
     @abc.abstractmethod
-    def log_factor(self, i: Indices, j: Int[Array, " c"]) -> Float[Array, "r c"]:
+    def log_factor(self, i: Int[Array, " r"], j: Int[Array, " c"]) -> Float[Array, "r c"]:
         """The log factor of every pair; -inf where row i must not see column j."""
 
     def parts(self) -> tuple[AbstractMeasure, ...]:
         return (self,)
 
-    def log_density(self, i: Indices, j: Int[Array, " c"], m: int) -> Float[Array, "r c"]:
-        return self.log_factor(i, j) + Uniform().log_mass(j, m)[None, :]
+    def terms(self, i: Int[Array, " r"], j: Int[Array, " c"]) -> tuple[Float[Array, "_ c"], ...]:
+        return (self.log_factor(i, j),)
 
 
 class Uniform(AbstractMass):
@@ -87,8 +101,14 @@ class Uniform(AbstractMass):
 
     sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective",)
 
-    def log_mass(self, j: Int[Array, " c"], m: int) -> Float[Array, " c"]:
-        return jnp.full(j.shape, -math.log(m))
+    def mass_level(self, m: int) -> float:
+        return -math.log(m)
+
+    def terms(self, i: Int[Array, " r"], j: Int[Array, " c"]) -> tuple[Float[Array, "_ c"], ...]:
+        return ()
+
+    def bound(self) -> Float[Array, ""] | float:
+        return 0.0
 
     def check_mass(self, m: int) -> None:
         pass
@@ -119,9 +139,15 @@ class Masses(AbstractMass):
         if p is not None and abs(p.sum() - 1) > 1e-5:
             raise ValueError(f"`p` of Masses must sum to 1; got {p.sum():.6g}. Divide by the sum.")
 
-    def log_mass(self, j: Int[Array, " c"], m: int) -> Float[Array, " c"]:
+    def mass_level(self, m: int) -> float:
+        return 0.0
+
+    def terms(self, i: Int[Array, " r"], j: Int[Array, " c"]) -> tuple[Float[Array, "_ c"], ...]:
         p = self.p[j]
-        return jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1)), -jnp.inf)
+        return (jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1)), -jnp.inf)[None, :],)
+
+    def bound(self) -> Float[Array, ""] | float:
+        return -jnp.log(jnp.min(jnp.where(self.p > 0, self.p, 1)))
 
     def check_mass(self, m: int) -> None:
         if self.p.shape != (m,):
@@ -140,8 +166,11 @@ class Causal(AbstractFactor):
 
     sources: ClassVar[tuple[str, ...]] = ("vaswani2017attention", "karagodin2024causal")
 
-    def log_factor(self, i: Indices, j: Int[Array, " c"]) -> Float[Array, "r c"]:
+    def log_factor(self, i: Int[Array, " r"], j: Int[Array, " c"]) -> Float[Array, "r c"]:
         return jnp.where(j[None, :] <= i[:, None], 0.0, -jnp.inf)
+
+    def bound(self) -> Float[Array, ""] | float:
+        return 0.0
 
 
 class NotSelf(AbstractFactor):
@@ -156,8 +185,11 @@ class NotSelf(AbstractFactor):
 
     sources: ClassVar[tuple[str, ...]] = ("shi2021sparsebert",)
 
-    def log_factor(self, i: Indices, j: Int[Array, " c"]) -> Float[Array, "r c"]:
+    def log_factor(self, i: Int[Array, " r"], j: Int[Array, " c"]) -> Float[Array, "r c"]:
         return jnp.where(j[None, :] != i[:, None], 0.0, -jnp.inf)
+
+    def bound(self) -> Float[Array, ""] | float:
+        return 0.0
 
 
 class Product(AbstractMeasure):
@@ -190,8 +222,8 @@ class Product(AbstractMeasure):
     def parts(self) -> tuple[AbstractMeasure, ...]:
         return tuple(part for factor in self.factors for part in factor.parts())
 
-    def log_density(self, i: Indices, j: Int[Array, " c"], m: int) -> Float[Array, "r c"]:
-        masses = [part for part in self.parts() if isinstance(part, AbstractMass)]
-        factors = [part for part in self.parts() if isinstance(part, AbstractFactor)]
-        density = (masses[0] if masses else Uniform()).log_density(i, j, m)
-        return sum((factor.log_factor(i, j) for factor in factors), start=density)
+    def terms(self, i: Int[Array, " r"], j: Int[Array, " c"]) -> tuple[Float[Array, "_ c"], ...]:
+        return tuple(term for part in self.parts() for term in part.terms(i, j))
+
+    def bound(self) -> Float[Array, ""] | float:
+        return sum((part.bound() for part in self.parts()), start=0.0)

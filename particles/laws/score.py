@@ -23,6 +23,10 @@ class AbstractScore(Declared):
     def __call__(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
         """The logit of every pair, temperature included."""
 
+    @abc.abstractmethod
+    def bound(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
+        """A number that no logit exceeds in size; infinite where none is known."""
+
 
 class DotProduct(AbstractScore):
     r"""The score of the transformer, a bilinear form of query and key.
@@ -70,11 +74,21 @@ class DotProduct(AbstractScore):
                 raise ValueError(f"`form` of DotProduct must be square; got shape {self.form.shape}")
 
     def __call__(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
-        if self.form is not None:
-            x = x @ self.form
-        if self.query is not None and self.key is not None:
-            x, y = x @ self.query.T, y @ self.key.T
+        x, y = self._images(x, y)
         return (self.beta * x) @ y.T
+
+    def bound(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
+        x, y = self._images(x, y)
+        return jnp.abs(self.beta) * _longest(x) * _longest(y)
+
+    def _images(
+        self, x: Float[Array, "n d"], y: Float[Array, "m d"]
+    ) -> tuple[Float[Array, "n k"], Float[Array, "m k"]]:
+        if self.form is not None:
+            return x @ self.form, y
+        if self.query is not None and self.key is not None:
+            return x @ self.query.T, y @ self.key.T
+        return x, y
 
 
 class SquaredDistance(AbstractScore):
@@ -117,12 +131,26 @@ class SquaredDistance(AbstractScore):
             raise ValueError("SquaredDistance takes `key` only beside `query`; give `query` alone to tie the two")
 
     def __call__(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
-        if self.query is not None:
-            x, y = x @ self.query.T, y @ (self.query if self.key is None else self.key).T
+        x, y = self._images(x, y)
         center = jnp.mean(y, axis=0, keepdims=True)
         x, y = x - center, y - center
         half_x, half_y = 0.5 * jnp.sum(x * x, axis=-1), 0.5 * jnp.sum(y * y, axis=-1)
         return self.beta * (x @ y.T - half_x[:, None] - half_y[None, :])
+
+    def bound(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
+        x, y = self._images(x, y)
+        return 0.5 * self.beta * (_longest(x) + _longest(y)) ** 2
+
+    def _images(
+        self, x: Float[Array, "n d"], y: Float[Array, "m d"]
+    ) -> tuple[Float[Array, "n k"], Float[Array, "m k"]]:
+        if self.query is None:
+            return x, y
+        return x @ self.query.T, y @ (self.query if self.key is None else self.key).T
+
+
+def _longest(rows: Float[Array, "n k"]) -> Float[Array, ""]:
+    return jnp.sqrt(jnp.max(jnp.sum(rows * rows, axis=-1)))
 
 
 def _check_maps(query: Float[Array, "k d"] | None, key: Float[Array, "_k d"] | None) -> None:

@@ -44,7 +44,8 @@ class Record:
             raise ValueError(f"{self.path / ARRAYS} cannot be read: {error}") from error
         if stored.sizes["time"] < frames:
             raise ValueError(f"{self.path} has {stored.sizes['time']} of {frames} committed frames: it is damaged")
-        return stored.isel(time=slice(0, frames)).assign_attrs(status=self.status)
+        labels = {name: (name, c.attrs["labels"], c.attrs) for name, c in stored.coords.items() if "labels" in c.attrs}
+        return stored.isel(time=slice(0, frames)).assign_coords(labels).assign_attrs(status=self.status)
 
     @property
     def status(self) -> str:
@@ -88,6 +89,5 @@ def open_record(path: str | pathlib.Path) -> Record:
 def bibliography() -> dict[str, str]:
     """The entries of the package's bibliography by key."""
     text = (pathlib.Path(__file__).parent.parent / "references.bib").read_text()
-    entries = ["@" + part.strip() for part in text.split("\n@")]
-    entries[0] = entries[0].lstrip("@") if entries[0].startswith("@@") else entries[0]
-    return {entry.split("{", 1)[1].split(",", 1)[0]: entry for entry in entries if "{" in entry}
+    entries = ["@" + entry.strip() for entry in f"\n{text}".split("\n@")[1:]]
+    return {entry.split("{", 1)[1].split(",", 1)[0]: entry for entry in entries}

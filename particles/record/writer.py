@@ -198,6 +198,9 @@ def checksum(array: zarr.Array, axis: int, chunk: int) -> str:
 
 
 def _coordinate(group: zarr.Group, name: str, values: np.ndarray, attributes: Mapping[str, Any]) -> None:
+    """Writes a swept coordinate; words become positions with their `labels` beside them, since zarr v3 has no words."""
+    if values.dtype.kind == "U":
+        attributes, values = {**attributes, "labels": values.tolist()}, np.arange(len(values))
     array = group.create_array(
         name, shape=values.shape, dtype=values.dtype, dimension_names=(name,), attributes=dict(attributes)
     )

@@ -107,7 +107,7 @@ def budget(members: list[tuple[Flow, tuple[int, int], Plan]], itemsize: int, fra
     )
 
 
-def _size(count: float) -> str:
+def _size(count: float | int) -> str:
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
         if count < 1024 or unit == "TiB":
             return f"{count:.3g} {unit}"

@@ -15,7 +15,7 @@ from .budget import Budget, budget
 from .simulation import Simulation
 
 SYMBOLS = {"beta": r"$\beta$", "kappa": r"$\kappa$", "delta": r"$\delta$", "dt": r"$\Delta t$", "overlap": "$g_0$"}
-Member = tuple[Flow, Float[Array, "n d"], Plan]
+Member = tuple[Flow, Float[Array, "_ _"], Plan]
 
 
 @dataclasses.dataclass(frozen=True)

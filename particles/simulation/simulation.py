@@ -20,7 +20,7 @@ from ..experiment import AbstractExperiment, Verdict
 from ..integration import Plan
 from ..record import Record
 from ..record.files import digest
-from ..starts import AbstractStart, Given
+from ..starts import AbstractStart, DataError, Given
 from .grid import Dimension, combinations, dimensions
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -101,7 +101,7 @@ class Simulation(AbstractExperiment):
 
     def identity(self) -> str:
         """A hash of all that the numbers depend on: the config, start files' content, the code that computes."""
-        content = self.content(digest) | {"figures": None, "name": None}
+        content = self.content(start_digest) | {"figures": None, "name": None}
         text = json.dumps([content, machine.code_digest()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -131,6 +131,20 @@ class Simulation(AbstractExperiment):
         start = dataclasses.replace(self.start, tokens=min(tokens, SHRUNK_TOKENS)) if tokens else self.start
         sweep = {path: values[:SHRUNK_VALUES] for path, values in self.sweep.items()}
         return dataclasses.replace(self, plan=plan, start=start, sweep=sweep)
+
+
+def start_digest(path: pathlib.Path) -> str:
+    """The hash of a start file.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    """
+    try:
+        return digest(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _with_files(content: Any, file: Callable[[pathlib.Path], str]) -> Any:

@@ -26,7 +26,8 @@ class Gathered(eqx.Module):
 
     Attributes
     ----------
-    peak : the largest logit; -inf for a row that saw nobody. A constant to differentiation: it cancels on closing.
+    peak : the largest logit, or another number of its size; whatever it is, it cancels on closing, and is a constant to
+        differentiation.
     mass : the sum of e^(logit - peak).
     total : the sum of e^(logit - peak) times the column's value.
     """
@@ -66,11 +67,22 @@ class AbstractPair(Declared):
 
     @abc.abstractmethod
     def logits(self, rows: PyTree[Array], columns: PyTree[Array]) -> Float[Array, "n m"]:
-        """The logit of every pair; -inf where a row must not see a column.
+        """The logit of every pair, less the level; -inf where a row must not see a column.
 
         Parameters
         ----------
         rows, columns : trees of arrays whose first axis runs over tokens. A summation slices them and looks no closer.
+        """
+
+    @abc.abstractmethod
+    def level(self) -> float:
+        """A constant that belongs to every logit; it is added to the peaks, not to each pair."""
+
+    @abc.abstractmethod
+    def bound(self, rows: PyTree[Array], columns: PyTree[Array]) -> Float[Array, ""]:
+        """A number that no finite value of `logits` exceeds in size; infinite where none is known.
+
+        Where it is small, no exponential can overflow and a summation need not look for peaks.
         """
 
 
@@ -93,15 +105,25 @@ class AbstractSummation(Declared):
 
 
 def tile(pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "m k"]) -> Gathered:
-    """All rows against all columns at once: the piece that every summation by pairs is made of."""
-    return close_logits(pair.logits(rows, columns), values)
+    """All rows against all columns at once, without the level."""
+    return closed(pair.logits(rows, columns), values)
 
 
-def close_logits(logits: Float[Array, "n m"], values: Float[Array, "m k"]) -> Gathered:
+def closed(logits: Float[Array, "n m"], values: Float[Array, "m k"]) -> Gathered:
     """What rows gather from columns whose logits are known."""
     peak = jax.lax.stop_gradient(jnp.max(logits, axis=1, initial=-jnp.inf))
-    weights = jnp.exp(logits - finite(peak)[:, None])
-    return Gathered(peak, jnp.sum(weights, axis=1), weights @ values)
+    return weighed(peak, jnp.exp(logits - finite(peak)[:, None]), values)
+
+
+def weighed(peak: Float[Array, " n"], weights: Float[Array, "n m"], values: Float[Array, "m k"]) -> Gathered:
+    """Mass and total from one product of matrices: a column of ones stands beside the values."""
+    sums = weights @ jnp.concatenate([values, jnp.ones_like(weights[0])[:, None]], axis=1)
+    return Gathered(peak, sums[:, -1], sums[:, :-1])
+
+
+def raised(gathered: Gathered, level: float) -> Gathered:
+    """What was gathered, had every logit been larger by a constant."""
+    return Gathered(gathered.peak + level, gathered.mass, gathered.total)
 
 
 def length(tree: PyTree[Array]) -> int:

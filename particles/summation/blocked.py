@@ -5,6 +5,7 @@ tokens needs to be a multiple of its block: the tail is padded with rows that ar
 is -inf. Reverse mode computes a tile again instead of keeping its scores.
 """
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import jax
@@ -12,7 +13,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..declaration import option
-from .base import AbstractPair, AbstractSummation, Gathered, close_logits, length, nothing, tile
+from .base import AbstractPair, AbstractSummation, Gathered, closed, length, nothing, raised, weighed
+
+# Logits below this part of the largest exponent can be summed as they are: exponentials of either sign neither
+# overflow, even added up, nor vanish.
+TAME = 0.45
 
 
 class Blocked(AbstractSummation):
@@ -41,21 +46,26 @@ class Blocked(AbstractSummation):
         n, m = length(rows), length(columns)
         row_blocks = _blocks(rows, min(self.rows, n))
         column_blocks = _blocks((columns, values, jnp.ones(m, bool)), min(self.columns, m))
+        tame = pair.bound(rows, columns) < TAME * jnp.log(jnp.finfo(values.dtype).max)
 
-        @jax.checkpoint
-        def visit(gathered: Gathered, row_block: PyTree[Array], column_block: PyTree[Array]) -> Gathered:
-            some_columns, some_values, real = column_block
-            logits = pair.logits(row_block, some_columns)
-            return gathered.merge(close_logits(jnp.where(real[None, :], logits, -jnp.inf), some_values))
+        def visited(close: Callable[[Array, Array], Gathered]) -> Gathered:
+            @jax.checkpoint
+            def visit(gathered: Gathered, row_block: PyTree[Array], column_block: PyTree[Array]) -> Gathered:
+                some_columns, some_values, real = column_block
+                logits = pair.logits(row_block, some_columns)
+                if m % min(self.columns, m):
+                    logits = jnp.where(real[None, :], logits, -jnp.inf)
+                return gathered.merge(close(logits, some_values))
 
-        def one_row_block(row_block: PyTree[Array]) -> Gathered:
-            if m <= self.columns:
-                return jax.checkpoint(tile, static_argnums=())(pair, row_block, columns, values)
-            start = nothing(length(row_block), values.shape[1], values.dtype)
-            return jax.lax.scan(lambda g, c: (visit(g, row_block, c), None), start, column_blocks)[0]
+            def one_row_block(row_block: PyTree[Array]) -> Gathered:
+                start = nothing(length(row_block), values.shape[1], values.dtype)
+                return jax.lax.scan(lambda g, c: (visit(g, row_block, c), None), start, column_blocks)[0]
 
-        blocks = jax.lax.map(one_row_block, row_blocks)
-        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], blocks)
+            blocks = jax.lax.map(one_row_block, row_blocks)
+            return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], blocks)
+
+        gathered = jax.lax.cond(tame, lambda: visited(_summed), lambda: visited(closed))
+        return raised(gathered, pair.level())
 
     def chosen(self, n: int, m: int, itemsize: int) -> AbstractSummation:
         return self
@@ -63,6 +73,11 @@ class Blocked(AbstractSummation):
     def memory(self, n: int, m: int, k: int, itemsize: int) -> int:
         tiles = 3 * min(self.rows, n) * min(self.columns, m)
         return itemsize * (tiles + (2 * n + m) * (k + 2))
+
+
+def _summed(logits: Float[Array, "n m"], values: Float[Array, "m k"]) -> Gathered:
+    """What rows gather from columns whose logits are too small to overflow: no peak is looked for."""
+    return weighed(jnp.zeros(logits.shape[0], logits.dtype), jnp.exp(logits), values)
 
 
 def _blocks(tree: PyTree[Array], size: int) -> PyTree[Array]:

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from jaxtyping import Array, Float, PyTree
 
-from .base import AbstractPair, AbstractSummation, Gathered, tile
+from .base import AbstractPair, AbstractSummation, Gathered, raised, tile
 
 
 class Dense(AbstractSummation):
@@ -24,7 +24,7 @@ class Dense(AbstractSummation):
     def gather(
         self, pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "m k"]
     ) -> Gathered:
-        return tile(pair, rows, columns, values)
+        return raised(tile(pair, rows, columns, values), pair.level())
 
     def chosen(self, n: int, m: int, itemsize: int) -> AbstractSummation:
         return self

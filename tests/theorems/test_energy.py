@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from samples import MASSES, N, on_sphere
 
 import particles as pt
 from particles.observables import Energy
-from samples import MASSES, N, on_sphere
 
 SYMMETRIC = np.array([[1.0, 0.3, 0.0], [0.3, 0.5, -0.2], [0.0, -0.2, 0.8]])
 SKEWED = SYMMETRIC + np.array([[0.0, 0.9, 0.0], [-0.9, 0.0, 0.0], [0.0, 0.0, 0.0]])

@@ -1,7 +1,8 @@
-"""At beta = 0 on the circle the flow is Kuramoto's for identical oscillators: Moebius maps, so cross ratios are constant.
+"""At beta = 0 on the circle the flow is Kuramoto's for identical oscillators: cross ratios are constants of motion.
 
-Source: 2312.10794, section 7 (the model); Watanabe and Strogatz, Physica D 74 (1994) for the constants of motion. The angle
-of a mirror pair has the closed form tan(phi / 2) = tan(phi_0 / 2) e^(-t), tested with two tokens.
+Source: 2312.10794, section 7 (the model); Watanabe and Strogatz, Physica D 74 (1994) for the constants of motion, since
+the flow acts by Moebius maps. The closed form for two tokens is in `test_two_tokens`, that for equal overlaps in
+`test_equiangular`.
 """
 
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ def test_the_check_can_fail():
 
 
 def test_order_parameter_obeys_its_equation():
-    """r' = r (1 - mean cos^2 of the angle to the mean direction), from differentiating the mean: compared by quadrature."""
+    """r' = r (1 - mean cos^2 of the angle to the mean direction), by differentiating the mean; compared by quadrature."""
     found = run(0.0)
     x, r = np.asarray(found.tokens), np.asarray(found.observed["order_parameter"])
     mean = x.mean(axis=1)

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from samples import MASSES, MATRIX, N, attention_flow, on_sphere
 from scipy.stats import special_ortho_group
 
 import particles as pt
 from particles.summation import Blocked
-from samples import MASSES, MATRIX, N, attention_flow, on_sphere
 
 ORDER = np.array([3, 1, 6, 0, 2, 5, 4])
 ROTATION = jnp.asarray(special_ortho_group(3, seed=1).rvs())

@@ -1,0 +1,239 @@
+"""The command line as a person or a scheduler meets it: output, exit codes, signals, a full disk."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import particles as pt
+
+CONFIG = """
+name = "trial"
+start = {kind = "Uniform", tokens = 16, dim = 3}
+figures = ["observables"]
+[flow]
+space = {kind = "Sphere"}
+law = {kind = "Attention", score = {kind = "DotProduct", beta = 4.0}}
+[plan]
+until = 4.0
+save = 400
+chunk = 2
+watch = ["energy", "clusters"]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "trial.toml").write_text(CONFIG)
+    return tmp_path
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "particles", *map(str, arguments)]
+
+
+def particles(folder, *arguments, **options):
+    return subprocess.run(command(*arguments), cwd=folder, capture_output=True, text=True, timeout=300, **options)
+
+
+def the_run(done) -> pathlib.Path:
+    return pathlib.Path(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "trial.toml").write_text(CONFIG)
+    done = particles(folder, "run", "trial.toml")
+    assert done.returncode == 0, done.stderr
+    return folder / the_run(done), done
+
+
+def test_run_ends_with_its_directory_and_says_the_rest_to_a_person(whole):
+    run, done = whole
+    assert done.stdout.splitlines() == [str(run.relative_to(run.parent.parent))]
+    assert "depth 4/4" in done.stderr and "steps" in done.stderr
+    assert (run / "figures" / "observables.png").read_bytes().startswith(b"\x89PNG")
+    record = pt.open(run)
+    assert record.status == "done"
+    assert record.dataset.sizes["time"] == 401
+    assert (run / "log.txt").read_text().count("\n") == 2
+
+
+def test_help_is_quick_and_does_not_import_jax(folder):
+    probe = """
+import sys
+from particles.__main__ import main
+sys.argv = ["particles", "run", "--help"]
+try:
+    main()
+except SystemExit as end:
+    print(end.code, [name for name in ("jax", "zarr", "matplotlib", "xarray") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=folder)
+    assert done.stdout.splitlines()[-1] == "0 []"
+    assert "key.path=value" in done.stdout
+
+
+def test_a_misspelt_key_is_named_with_its_neighbor(folder):
+    done = particles(folder, "run", "trial.toml", "flow.law.score.bata=4")
+    assert done.returncode == 2
+    assert "flow.law.score.bata: unknown key `bata`" in done.stderr and "Did you mean `beta`?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run", "none.toml"], 2, "cannot be read"),
+        (["run"], 2, "required"),
+        (["fly"], 2, "fly"),
+        (["run", "trial.toml", "start={kind='Given', path='x.csv'}"], 65, "token 1, coordinate 0"),
+        (["run", "trial.toml", "start={kind='Given', path='y.csv'}"], 65, "No such file"),
+        (["resume", "nowhere"], 2, "not a run directory"),
+        (["plot", "nowhere"], 2, "not a run directory"),
+        (["check", "trial.toml", "start.tokens=400000", "flow.summation={kind='Dense'}"], 2, "would fit"),
+        (["list", "everything"], 2, "everything"),
+    ],
+)
+def test_mistakes_have_their_exit_codes(folder, arguments, code, words):
+    (folder / "x.csv").write_text("1,0,0\nnan,1,0\n")
+    done = particles(folder, *arguments)
+    assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_numerics_that_fail_exit_70_and_keep_what_was_good(folder):
+    blow_up = ["flow.space.kind=Euclidean", "flow.law.normalizer={kind='Mean'}", "flow.law.score.beta=40"]
+    start = "start={kind='Blobs', tokens=5, dim=3, blobs=1, spread=1.0}"
+    done = particles(folder, "run", "trial.toml", *blow_up, start, "plan.watch=['radius']", "--quiet")
+    assert done.returncode == 70
+    assert "at depth" in done.stderr
+    record = pt.open(folder / the_run(done))
+    assert record.status == "failed"
+    assert np.all(np.isfinite(record.dataset.tokens[0]))
+
+
+def started(folder, *arguments):
+    """A run that has begun and committed something."""
+    process = subprocess.Popen(
+        command("run", "trial.toml", "--no-figures", *arguments),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(600):
+        commits = list(folder.glob("runs/*/commit.json"))
+        if commits and json.loads(commits[0].read_text())["frames"] >= 10:
+            return process, commits[0].parent
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError(f"no commit: {process.communicate()}")
+
+
+def test_a_killed_run_resumes_to_the_same_bits(folder, whole):
+    process, run = started(folder)
+    process.kill()
+    process.communicate()
+    before = json.loads((run / "commit.json").read_text())["frames"]
+    assert before < 401, "the run was over before it could be killed"
+    done = particles(folder, "resume", run, "--quiet", "--no-figures")
+    assert done.returncode == 0, done.stderr
+    assert the_run(done) == run
+    resumed = pt.open(run)
+    assert resumed.manifest["checksums"] == pt.open(whole[0]).manifest["checksums"]
+    np.testing.assert_array_equal(resumed.dataset.tokens, pt.open(whole[0]).dataset.tokens)
+    assert resumed.manifest["segments"][-1]["from_frame"] == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_exits_75_and_a_second_writer_is_refused(folder, whole, number):
+    process, run = started(folder, "plan.dt=0.001", "plan.save=4000")
+    second = particles(folder, "resume", run)
+    assert second.returncode == 2
+    assert f"process {process.pid}" in second.stderr
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 75, err
+    assert out.splitlines()[-1] == str(run.relative_to(folder))
+    record = pt.open(run)
+    assert record.status == "interrupted"
+    assert np.all(np.isfinite(record.dataset.tokens))
+
+
+def test_a_full_disk_exits_74_and_what_was_committed_opens(folder):
+    """Stands in for a full disk: no file may grow beyond a size that the block of tokens has."""
+    limited = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sys.argv = ["particles", "run", "trial.toml", "--quiet", "--no-figures", "plan.chunk=100", "start.tokens=9"]
+import particles.machine
+particles.machine.prepare()
+import particles.simulation.loop as loop
+write = loop.Writer.append
+def limited(writer, *what):
+    if writer.frames == 200:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    write(writer, *what)
+loop.Writer.append = limited
+import particles.__main__
+particles.__main__.main()
+"""
+    done = subprocess.run([sys.executable, "-c", limited], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 74, done.stderr
+    assert "File too large" in done.stderr
+    run = folder / the_run(done)
+    assert pt.open(run).dataset.sizes["time"] == 200
+    assert np.all(np.isfinite(pt.open(run).dataset.tokens))
+    again = particles(folder, "resume", run, "--quiet", "--no-figures")
+    assert again.returncode == 0, again.stderr
+    assert pt.open(run).dataset.sizes["time"] == 401
+
+
+def test_check_runs_nothing_and_says_what_it_would_need(folder):
+    done = particles(folder, "check", "trial.toml", "start.tokens=5000")
+    assert done.returncode == 0, done.stderr
+    assert "Blocked(" in done.stdout and "memory" in done.stdout and "disk" in done.stdout
+    assert 'kind = "Softmax"' in done.stdout
+    assert not (folder / "runs").exists()
+
+
+def test_plot_draws_again(whole):
+    run, _ = whole
+    done = particles(run.parent, "plot", run, "cosines", "--format", "pdf", "--out", run.parent / "paper")
+    assert done.returncode == 0, done.stderr
+    assert pathlib.Path(done.stdout.strip()).read_bytes().startswith(b"%PDF")
+
+
+def test_list_names_every_member(folder):
+    done = particles(folder, "list", "laws")
+    for name in ("Attention", "DotProduct", "Causal", "Softmax", "Difference"):
+        assert f"{name}(" in done.stdout
+    assert "vaswani2017attention" in done.stdout
+    assert "Tsit5: order 5" in particles(folder, "list").stdout
+
+
+def test_doctor_trusts_this_machine(folder):
+    done = particles(folder, "doctor")
+    assert done.returncode == 0
+    assert "right numbers: yes" in done.stdout
+
+
+def test_run_refuses_a_jaxlib_that_fails_the_canary(folder):
+    probe = (
+        "import particles.machine as m, sys\nm.canary = lambda: 3\nsys.argv = ['particles', 'run', 'trial.toml']\n"
+        "import particles.__main__ as p\np.main()"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
+    done = subprocess.run([sys.executable, "-c", probe], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 70
+    assert "computes wrong numbers" in done.stderr
+    assert not (folder / "runs").exists()

@@ -1,0 +1,229 @@
+"""Runs that are kept: sweeps, interruption, failure, identity."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from samples import attention_flow, on_sphere
+
+import particles as pt
+from particles.machine import canary
+from particles.observables import AbstractObservable
+from particles.simulation import Failed, Interrupted, Unfinished, loop, prepare
+from particles.simulation.budget import Budget
+from particles.simulation.grid import dimensions, with_value
+from particles.starts import Given, Uniform
+
+PLAN = pt.Plan(until=2.0, save=8, chunk=3, watch=("energy", "clusters"))
+SIMULATION = pt.Simulation(Uniform(8, 3), attention_flow(), PLAN, name="trial")
+
+
+def quiet(simulation, path, **options):
+    return pt.simulate(simulation, path=path, progress=False, **options)
+
+
+def test_a_run_is_what_solve_gives(tmp_path):
+    record = quiet(SIMULATION, tmp_path / "run")
+    dataset = record.dataset
+    run = pt.solve(SIMULATION.flow, SIMULATION.first(), PLAN)
+    np.testing.assert_allclose(dataset.time, run.times, rtol=1e-15)
+    np.testing.assert_allclose(dataset.tokens, run.tokens, atol=1e-6)  # chunks cut steps: equal to the tolerance
+    np.testing.assert_allclose(dataset.energy, run.observed["energy"], rtol=1e-5)
+    assert record.status == "done"
+    assert record.manifest["members"][0]["status"] == "done"
+    assert dataset.energy.attrs["symbol"] == r"$E_\beta$"
+    assert json.loads(dataset.clusters.attrs["parameters"]) == {"delta": 0.1}
+    assert "DotProduct" in dataset.attrs["caption"]
+    assert "vaswani2017attention" in record.sources()
+
+
+def test_a_finished_run_is_found_again(tmp_path, monkeypatch):
+    first = quiet(SIMULATION, tmp_path / "run")
+    monkeypatch.setattr(loop, "_advance", None)  # it must not compute
+    assert quiet(SIMULATION, tmp_path / "run").manifest == first.manifest
+    with pytest.raises(ValueError, match="another run"):
+        quiet(dataclasses.replace(SIMULATION, seed=1), tmp_path / "run")
+
+
+def test_identity_is_the_numbers_and_nothing_else():
+    same = dataclasses.replace(SIMULATION, name="other", figures=("cosines",))
+    assert same.identity() == SIMULATION.identity()
+    for change in ({"seed": 1}, {"precision": "float32"}, {"plan": dataclasses.replace(PLAN, chunk=2)}):
+        assert dataclasses.replace(SIMULATION, **change).identity() != SIMULATION.identity()
+
+
+def interrupting(monkeypatch, after):
+    """Sends this process SIGTERM while a chunk is computed."""
+    advance, calls = loop._advance, []
+
+    def moved(*arguments):
+        calls.append(1)
+        if len(calls) == after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return advance(*arguments)
+
+    monkeypatch.setattr(loop, "_advance", moved)
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_signal_ends_the_chunk_and_resuming_gives_the_same_bits(tmp_path, monkeypatch, after):
+    whole = quiet(SIMULATION, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        interrupting(patched, after)
+        with pytest.raises(Interrupted, match="SIGTERM at depth"):
+            quiet(SIMULATION, tmp_path / "cut")
+    cut = pt.open(tmp_path / "cut")
+    assert cut.status == "interrupted"
+    assert cut.dataset.sizes["time"] == 3 * after
+    with pytest.raises(Unfinished, match="particles resume"):
+        quiet(SIMULATION, tmp_path / "cut")
+    resumed = quiet(SIMULATION, tmp_path / "cut", resume=True)
+    assert resumed.manifest["checksums"] == whole.manifest["checksums"]
+    assert [segment["from_frame"] for segment in resumed.manifest["segments"]] == [0, 3 * after]
+
+
+def test_a_sweep_is_its_members(tmp_path):
+    sweep = {"flow.law.score.beta": (1.0, 6.0), "seed": (0, 1, 2)}
+    swept = quiet(dataclasses.replace(SIMULATION, sweep=sweep), tmp_path / "sweep").dataset
+    assert swept.tokens.dims == ("beta", "seed", "time", "token", "dim")
+    np.testing.assert_array_equal(swept.beta, [1, 6])
+    for beta, seed in ((1.0, 2), (6.0, 0)):
+        member = dataclasses.replace(SIMULATION, seed=seed, flow=attention_flow(beta))
+        alone = quiet(member, tmp_path / f"{beta}-{seed}").dataset
+        np.testing.assert_allclose(swept.sel(beta=beta, seed=seed).tokens, alone.tokens, atol=1e-10)
+
+
+def test_a_sweep_over_shapes_and_kinds(tmp_path):
+    sweep = {"start.tokens": (4, 8), "flow.law.normalizer": (pt.Softmax(), pt.Mean())}
+    swept = quiet(dataclasses.replace(SIMULATION, sweep=sweep), tmp_path / "sweep").dataset
+    assert swept["normalizer"].values.tolist() == ["Softmax", "Mean"]
+    few = swept.tokens.isel({"start.tokens": 0})
+    assert np.all(np.isfinite(few[..., :4, :])) and np.all(np.isnan(few[..., 4:, :]))
+    assert np.all(np.isfinite(swept.energy))
+
+
+def test_members_end_at_their_own_depths(tmp_path):
+    plan = pt.Plan(until=40.0, save=40, chunk=4, watch=("clusters",), stop=(pt.OneCluster(0.1),))
+    start = pt.starts.VonMisesFisher(6, 3, 30.0)
+    sweep = {"flow.law.score.beta": (0.5, 40.0)}
+    swept = pt.Simulation(start, attention_flow(), plan, sweep=sweep)
+    record = quiet(swept, tmp_path / "run")
+    depths = [member["depth"] for member in record.manifest["members"]]
+    assert {member["status"] for member in record.manifest["members"]} == {"stopped"}
+    assert depths[0] < depths[1] < 40
+    reached = np.isfinite(record.dataset.clusters).sum("time").values
+    np.testing.assert_array_equal(reached, np.floor(depths) + 1)
+
+
+class _Breaks(AbstractObservable):
+    """Infinite from half way on."""
+
+    name = "breaks"
+    symbol = "$b$"
+
+    def __call__(self, flow, t, x):
+        return jax.numpy.where(t > 1.1, jax.numpy.inf, 1.0)
+
+
+def test_a_failure_names_what_and_where_and_keeps_the_good(tmp_path):
+    failing = dataclasses.replace(SIMULATION, plan=dataclasses.replace(PLAN, watch=("energy", _Breaks())))
+    with pytest.raises(Failed, match="observable breaks is not finite, at depth"):
+        quiet(failing, tmp_path / "run")
+    record = pt.open(tmp_path / "run")
+    assert record.status == "failed"
+    assert np.all(np.isfinite(record.dataset.energy[:5]))
+    with pytest.raises(Failed, match="breaks"):
+        quiet(failing, tmp_path / "run", resume=True)
+
+
+def test_one_failing_member_does_not_stop_the_others(tmp_path):
+    flow = pt.Flow(pt.Euclidean(), pt.Attention(pt.DotProduct(1.0), normalizer=pt.Mean()))
+    start = pt.starts.Blobs(5, 3, blobs=1, spread=1.0)
+    plan = pt.Plan(until=0.5, save=4, chunk=2)
+    swept = pt.Simulation(start, flow, plan, sweep={"flow.law.score.beta": (0.1, 40.0)})
+    with pytest.raises(Failed, match="member 1: "):
+        quiet(swept, tmp_path / "run")
+    record = pt.open(tmp_path / "run")
+    assert [member["status"] for member in record.manifest["members"]] == ["running", "dt_min"] or (
+        record.manifest["members"][0]["depth"] == 0.5
+    )
+    assert np.all(np.isfinite(record.dataset.tokens[0]))
+
+
+def test_from_tokens_at_hand(tmp_path):
+    x0 = on_sphere(6)
+    record = pt.simulate(attention_flow(), x0, PLAN, tmp_path / "run", progress=False)
+    np.testing.assert_allclose(record.dataset.tokens[0], x0, atol=1e-15)
+    assert pt.simulate(attention_flow(), x0, PLAN, tmp_path / "run", progress=False).status == "done"
+    with pytest.raises(ValueError, match="another start"):
+        pt.simulate(attention_flow(), x0[::-1], PLAN, tmp_path / "run", progress=False)
+    with pytest.raises(ValueError, match="all four"):
+        pt.simulate(attention_flow(), x0)
+    with pytest.raises(ValueError, match="leave out"):
+        pt.simulate(SIMULATION, x0)
+
+
+def test_a_start_file_is_kept_and_part_of_the_identity(tmp_path):
+    file = tmp_path / "x.npy"
+    np.save(file, on_sphere(6))
+    simulation = pt.Simulation(Given(str(file)), attention_flow(), PLAN)
+    record = quiet(simulation, tmp_path / "run")
+    assert 'path = "start.npy"' in record.config
+    before = simulation.identity()
+    np.save(file, on_sphere(6, seed=1))
+    assert simulation.identity() != before
+
+
+def test_too_large_a_run_is_refused_with_what_would_fit(tmp_path, monkeypatch):
+    budget = prepare(SIMULATION).budget
+    huge = dataclasses.replace(budget, tokens=200_000, gather=10**12)
+    monkeypatch.setattr("particles.machine.free_memory", lambda: 2**32)
+    with pytest.raises(MemoryError, match=r"932 GiB .*Blocked\(rows=512"):
+        huge.check(tmp_path)
+    with pytest.raises(OSError, match="plan.tokens = false") as refused:
+        dataclasses.replace(budget, disk=2**60).check(tmp_path)
+    assert refused.value.errno == 28
+    budget.check(tmp_path)
+    assert isinstance(budget, Budget)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("flow.law.score.bata", "Did you mean `beta`"),
+        ("flow.laws.score", "Did you mean `law`"),
+        ("plan.watch.7.delta", "not a position"),
+        ("seed.beta", "not a parameter"),
+    ],
+)
+def test_paths_that_lead_nowhere(path, words):
+    with pytest.raises(ValueError, match=words):
+        with_value(SIMULATION, path, 1.0)
+
+
+def test_what_a_sweep_cannot_be():
+    with pytest.raises(ValueError, match="share `plan.until`"):
+        dimensions({"plan.until": (1.0, 2.0)})
+    with pytest.raises(ValueError, match="no values"):
+        dimensions({"seed": ()})
+    names = [
+        d.name
+        for d in dimensions(
+            {"start.tokens": (1,), "flow.law.laws.0.score.beta": (1,), "flow.law.laws.1.score.beta": (1,)}
+        )
+    ]
+    assert names == ["start.tokens", "flow.law.laws.0.score.beta", "flow.law.laws.1.score.beta"]
+
+
+@pytest.mark.parametrize("bad", [{"name": "a/b"}, {"name": ""}, {"precision": "float16"}, {"seed": -1}])
+def test_simulations_that_are_refused(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        dataclasses.replace(SIMULATION, **bad)
+
+
+def test_this_jaxlib_computes_right_numbers():
+    assert canary() == 0
