@@ -1,0 +1,1 @@
+"""Published claims as experiments: each asks a question of runs and compares the answer with the literature."""

@@ -17,6 +17,7 @@ from particles.record.writer import read_commit
 LAYOUT = Layout(
     {"beta": (np.array([1.0, 4.0]), {"symbol": r"$\beta$"})},
     {"tokens": Variable(("token", "dim"), (3, 2), {"units": "position"}), "energy": Variable((), (), {"units": "1"})},
+    16,
     4,
     "float64",
     {"name": "trial"},
@@ -95,15 +96,15 @@ def test_nothing_follows_a_short_chunk(tmp_path):
 
 
 def test_checksums_see_every_bit(tmp_path):
-    one = written(tmp_path, (0, 4)).checksums()
-    assert one == written(tmp_path, (0, 4)).checksums()
+    one = written(tmp_path, (0, 4)).finish()
+    assert one == written(tmp_path, (0, 4)).finish()
     other = Writer(tmp_path, LAYOUT)
     other.create()
     changed = block(0, 4)
     changed["energy"][1, 2] = np.nextafter(changed["energy"][1, 2], np.inf)
     other.append(np.arange(4) / 10, changed, {}, {})
-    assert other.checksums()["tokens"] == one["tokens"]
-    assert other.checksums()["energy"] != one["energy"]
+    assert other.finish()["tokens"] == one["tokens"]
+    assert other.finish()["energy"] != one["energy"]
 
 
 def test_one_writer_at_a_time_and_no_stale_locks(tmp_path):

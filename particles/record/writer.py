@@ -1,8 +1,9 @@
 """Appending to a run directory so that a crash at any moment leaves a valid prefix.
 
 A chunk is written block by block, then its checkpoint, then one small file, `commit.json`, that says how many frames
-count. Nothing exists before it is counted: readers slice to the count, and going on cuts off what lies behind it. Time
-blocks of the arrays are the chunks of the run, so no commit ever rewrites a block that an earlier one had counted.
+count. Nothing exists before it is counted: arrays have their full length from the start, fill values where nothing was
+written, and readers slice to the count. Time blocks of the arrays are the chunks of the run, so no commit ever rewrites
+a block that an earlier one had counted.
 """
 
 import dataclasses
@@ -41,6 +42,7 @@ class Layout:
     ----------
     coordinates : for each swept dimension its name, values and attributes, outermost first.
     variables : the arrays by name.
+    frames : how many there will be, the start included.
     chunk : frames to a commit.
     dtype : of every variable.
     attributes : of the whole record.
@@ -48,6 +50,7 @@ class Layout:
 
     coordinates: Mapping[str, tuple[np.ndarray, Mapping[str, Any]]]
     variables: Mapping[str, Variable]
+    frames: int
     chunk: int
     dtype: str
     attributes: Mapping[str, Any]
@@ -88,7 +91,7 @@ class Writer:
             names = () if name == "time" else tuple(self.layout.coordinates)
             group.create_array(
                 name,
-                shape=(*grid, 0, *variable.shape),
+                shape=(*grid, self.layout.frames, *variable.shape),
                 chunks=(*(grid or ()), self.layout.chunk, *(max(size, 1) for size in variable.shape)),
                 dtype=self.layout.dtype,
                 fill_value=float("nan"),
@@ -99,7 +102,7 @@ class Writer:
         self.frames = 0
 
     def reopen(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Goes back to the last commit: cuts off what was not counted, and returns its checkpoint and notes.
+        """Goes back to the last commit; what was written after it will be written again. Returns checkpoint and notes.
 
         Raises
         ------
@@ -110,10 +113,6 @@ class Writer:
             stray.unlink()
         commit = read_commit(self.directory)
         self.frames = commit["frames"]
-        group = zarr.open_group(self._arrays, mode="r+")
-        for name in self._timed():
-            array = _array(group, name)
-            array.resize(_with_time(array.shape, self._axis(name), self.frames))
         path = self.directory / commit["checkpoint"]
         if digest(path) != commit["sha256"]:
             raise OSError(f"{path} is damaged: its content is not what was committed")
@@ -142,15 +141,18 @@ class Writer:
         stop = self.frames + len(times)
         for name, values in {"time": times, **frames}.items():
             array, axis = _array(group, name), self._axis(name)
-            array.resize(_with_time(array.shape, axis, stop))
             array[(slice(None),) * axis + (slice(self.frames, stop),)] = np.asarray(values, self.layout.dtype)
             self._sync(name, axis, array.ndim)
         self._commit(stop, checkpoint, notes)
         self.frames = stop
 
-    def checksums(self) -> dict[str, str]:
-        """A checksum for each array's content, once nothing more will be appended."""
-        group = zarr.open_group(self._arrays, mode="r")
+    def finish(self) -> dict[str, str]:
+        """Cuts off the frames that never came, and returns a checksum for each array's content."""
+        group = zarr.open_group(self._arrays, mode="r+")
+        for name in self._timed():
+            array, axis = _array(group, name), self._axis(name)
+            if array.shape[axis] != self.frames:
+                array.resize((*array.shape[:axis], self.frames, *array.shape[axis + 1 :]))
         return {name: checksum(_array(group, name), self._axis(name), self.layout.chunk) for name in self._timed()}
 
     def _commit(self, frames: int, checkpoint: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> None:
@@ -175,7 +177,6 @@ class Writer:
         block[axis] = self.frames // self.layout.chunk
         path = self._arrays / name / "c" / "/".join(map(str, block))
         sync(path)
-        sync(self._arrays / name / "zarr.json")
         if path.parent.exists():
             sync_directory(path.parent)
 
@@ -212,7 +213,3 @@ def _array(group: zarr.Group, name: str) -> zarr.Array:
     if not isinstance(array, zarr.Array):
         raise OSError(f"{group.store_path}: {name} is not an array; the record is damaged")
     return array
-
-
-def _with_time(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:
-    return (*shape[:axis], length, *shape[axis + 1 :])

@@ -63,7 +63,8 @@ def _layout(simulation: Simulation, members: list[Member]) -> Layout:
     for swept in simulation.dimensions:
         symbol = SYMBOLS.get(swept.name, swept.name.replace("_", " "))
         coordinates[swept.name] = (swept.coordinate(), {"path": swept.path, "symbol": symbol})
-    return Layout(coordinates, variables, simulation.plan.chunk, simulation.precision, _attributes(simulation))
+    plan = simulation.plan
+    return Layout(coordinates, variables, plan.frames, plan.chunk, simulation.precision, _attributes(simulation))
 
 
 def _attributes(simulation: Simulation) -> dict[str, Any]:

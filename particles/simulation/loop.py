@@ -150,10 +150,11 @@ class _Loop:
         except (OSError, MemoryError, KeyboardInterrupt) as error:
             self.journal.log(f"ended by {type(error).__name__}: {error}")
             raise
+        checksums = self.writer.finish()
         if self.failures:
-            self._close("failed", "; ".join(self.failures))
+            self._close("failed", "; ".join(self.failures), checksums=checksums)
             raise Failed(self.journal.reason)
-        self._close("done", None, checksums=self.writer.checksums())
+        self._close("done", None, checksums=checksums)
 
     def _to_the_end(self, flag: Flag) -> None:
         self._show()

@@ -36,7 +36,7 @@ def test_the_check_can_fail():
 
 
 def test_order_parameter_obeys_its_equation():
-    """r' = r (1 - mean cos^2 of the angle to the mean direction), by differentiating the mean; compared by quadrature."""
+    """r' = r (1 - mean cos^2 of the angle to the mean direction), from differentiating the mean; by quadrature."""
     found = run(0.0)
     x, r = np.asarray(found.tokens), np.asarray(found.observed["order_parameter"])
     mean = x.mean(axis=1)
