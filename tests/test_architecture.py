@@ -1,0 +1,69 @@
+"""The house as a whole: floors, public names, and documents that run."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import particles as pt
+
+HERE = pathlib.Path(__file__).parent.parent
+
+
+def tool(*command):
+    """A tool of this environment, run on the repository."""
+    program, *arguments = command
+    path = pathlib.Path(sys.executable).parent / program
+    return subprocess.run([path, *arguments], cwd=HERE, capture_output=True, text=True)
+
+
+def snippets(name):
+    """The Python of a document, in order, as one program."""
+    return "\n".join(re.findall(r"```python\n(.*?)```", (HERE / name).read_text(), flags=re.DOTALL))
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/extending.md"])
+def test_documents_run(document):
+    done = subprocess.run([sys.executable, "-W", "error", "-c", snippets(document)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_floors():
+    done = tool("lint-imports")
+    assert done.returncode == 0, done.stdout
+
+
+def test_style():
+    done = tool("ruff", "check")
+    assert done.returncode == 0, done.stdout
+
+
+def test_public_names_are_there_and_documented():
+    for name in pt.__all__:
+        found = getattr(pt, name)
+        assert found.__doc__, name
+    assert set(pt.__all__) <= set(dir(pt))
+    with pytest.raises(AttributeError, match="no attribute 'Atention'"):
+        _ = pt.Atention
+
+
+def test_importing_is_cheap():
+    probe = "import sys, particles; print([m for m in ('jax', 'numpy', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert done.stdout == "[]\n"
+
+
+def test_readme_has_two_commands_and_the_gate_runs_the_second():
+    readme = (HERE / "README.md").read_text()
+    commands = re.findall(r"```bash\n(.*?)\n```", readme, flags=re.DOTALL)
+    assert len(commands) == 2
+    assert commands[0].endswith("particles run configs/clusters.toml")
+    assert "<!-- test command -->\n```bash\n" + commands[1] in readme
+    assert "<!-- test command -->" in (HERE / ".ci" / "run").read_text()
+
+
+def test_constraints_are_plain_pins():
+    for line in (HERE / "constraints.txt").read_text().splitlines():
+        assert re.fullmatch(r"(#.*)|([A-Za-z0-9_.-]+==[0-9A-Za-z.]+( ; python_version [<>=]+ \"3\.\d+\")?)", line), line
