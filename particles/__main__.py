@@ -128,14 +128,12 @@ def check(
         out: folder that would receive the run directory.
     """
     from .config import load
-    from .simulation import config_text, prepare
 
-    simulation = load(config, overrides)
-    budget = prepare(simulation).budget
-    print(config_text(simulation))
-    print(f"# directory   {simulation.directory(out)}")
-    print("\n".join(f"# {line}" for line in budget.lines()))
-    budget.check(out)
+    experiment = load(config, overrides)
+    needs, check_room = experiment.estimate()
+    print(experiment.config())
+    print("\n".join(f"# {line}" for line in (f"directory   {experiment.directory(out)}", *needs)))
+    check_room(out)
     return DONE
 
 
@@ -184,12 +182,10 @@ def doctor() -> int:
 def _simulated(
     experiment: "AbstractExperiment", directory: pathlib.Path, resume: bool, no_figures: bool, quiet: bool
 ) -> int:
-    from .simulation import simulate
-
     machine.trust()
     print(f"running in {directory}", file=sys.stderr)
     try:
-        record = simulate(experiment, path=directory, resume=resume, progress=not quiet)
+        record = experiment.measure(directory, resume=resume, progress=not quiet)
         if not no_figures:
             for path in _draw(record, experiment.figure_kinds(), directory / "figures", "png"):
                 print(f"drew {path}", file=sys.stderr)

@@ -145,7 +145,7 @@ def _override(content: dict[str, Any], override: str) -> list[str]:
         parsed = {"value": text.strip()}
     if set(parsed) != {"value"}:
         return [f"override {override!r}: expected exactly one value"]
-    keys = ["sweep", path.removeprefix("sweep.")] if path.startswith("sweep.") else path.split(".")
+    keys: list[Any] = ["sweep", path.removeprefix("sweep.")] if path.startswith("sweep.") else path.split(".")
     node: Any = content
     for k, key in enumerate(keys):
         if isinstance(node, list):
@@ -219,7 +219,7 @@ def _swept(simulation: Simulation, path: str, given: Any) -> tuple[Any, ...]:
     if not isinstance(given, list) or not given:
         raise ValueError(f"expected a list of values; got {given!r}")
     annotation = _annotation(simulation, path.split("."))
-    adapter = pydantic.TypeAdapter(Annotated[annotation, pydantic.Field()])
+    adapter = pydantic.TypeAdapter(annotation)
     _rebuild(adapter)
     values = tuple(adapter.validate_json(json.dumps(value, default=str), strict=True) for value in given)
     for value in values:
@@ -293,14 +293,14 @@ def _slot(cls: type) -> Any:
 
 def _union(cls: type, models: dict[type, type[pydantic.BaseModel]]) -> Any:
     """One of a family: a table with a `kind`, or a bare name where members carry names."""
-    tables = tuple(models.values())
+    tables: Any = tuple(models.values())
     chosen = Annotated[typing.Union[tables], pydantic.Field(discriminator="kind")] if len(tables) > 1 else tables[0]  # noqa: UP007
     table = Annotated[chosen, pydantic.AfterValidator(_constructed)]
     names = {given_name(member): member for member in models}
     if None in names:
         return table
-    by_name = Annotated[Literal[tuple(names)], pydantic.AfterValidator(lambda name: names[name]())]
-    tagged = Annotated[table, pydantic.Tag("table")] | Annotated[by_name, pydantic.Tag("name")]
+    by_name: Any = Annotated[Literal[tuple(names)], pydantic.AfterValidator(lambda name: names[name]())]
+    tagged: Any = typing.Union[Annotated[table, pydantic.Tag("table")], Annotated[by_name, pydantic.Tag("name")]]  # noqa: UP007
     return Annotated[tagged, pydantic.Discriminator(lambda value: "name" if isinstance(value, str) else "table")]
 
 
@@ -314,8 +314,9 @@ class _Node(pydantic.BaseModel):
 
 
 def _model(cls: type) -> type[pydantic.BaseModel]:
-    kind = (Literal[cls.__name__], ... if inspect.isabstract(cls.__mro__[1]) else cls.__name__)
-    model = pydantic.create_model(_key(cls), __base__=_Node, __doc__=summary(cls), kind=kind, **_fields(cls))
+    fields: Any = _fields(cls)
+    kind: Any = (Literal[cls.__name__], ... if inspect.isabstract(cls.__mro__[1]) else cls.__name__)
+    model = pydantic.create_model(_key(cls), __base__=_Node, __doc__=summary(cls), kind=kind, **fields)
     model.called = cls
     return model
 
@@ -340,7 +341,7 @@ def _fields(cls: type) -> dict[str, tuple[Any, Any]]:
     return found
 
 
-def _plain(hint: Any, bounds: dict[str, float | int]) -> Any:
+def _plain(hint: Any, bounds: dict[str, Any]) -> Any:
     """What a config may hold where a class has a given annotation."""
     number = Annotated[float, pydantic.Field(allow_inf_nan=False, **bounds)]
     if hasattr(hint, "dim_str"):  # an array: a number, or lists of lists of numbers
@@ -375,7 +376,8 @@ def _nouns(hint: Any) -> list[type]:
 
 def _fault(detail: Any, content: Any) -> str:
     """One fault: its place as a path of keys, what was got, what was expected."""
-    place, node = [], content
+    place: list[Any] = []
+    node: Any = content
     for step in detail["loc"]:  # branches of unions stand among the keys, and are no part of the place
         last = step == detail["loc"][-1] and detail["type"] in ("missing", "extra_forbidden")
         if last or (isinstance(node, dict) and step in node) or (isinstance(node, list) and isinstance(step, int)):

@@ -15,6 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 BOUNDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
 _HOLDS = {"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal}
@@ -69,7 +70,7 @@ class Declared(eqx.Module):
         for field in dataclasses.fields(self):
             bounds = field.metadata.get("bounds")
             value = getattr(self, field.name)
-            if bounds is None or value is None or isinstance(value, jax.core.Tracer):
+            if bounds is None or value is None or isinstance(value, Tracer):
                 continue
             fault = bound_fault(value, bounds)
             if fault:
@@ -78,7 +79,7 @@ class Declared(eqx.Module):
 
 def concrete(value: Any) -> np.ndarray | None:
     """The numbers behind a parameter, or None where a transformation holds them back."""
-    return None if isinstance(value, jax.core.Tracer) else np.asarray(value)
+    return None if isinstance(value, Tracer) else np.asarray(value)
 
 
 def bound_fault(value: Any, bounds: dict[str, float | int]) -> str | None:

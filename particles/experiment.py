@@ -7,6 +7,7 @@ up. One that claims nothing, a plain simulation, has figures and no verdict.
 import abc
 import dataclasses
 import pathlib
+from collections.abc import Callable
 
 from .declaration import Declared
 from .record import Record
@@ -39,8 +40,20 @@ class AbstractExperiment(Declared):
     """A question asked of runs."""
 
     @abc.abstractmethod
-    def measure(self, directory: pathlib.Path) -> Record:
+    def directory(self, root: pathlib.Path) -> pathlib.Path:
+        """Where the run belongs below a root: the same run is found again, another never overwrites it."""
+
+    @abc.abstractmethod
+    def measure(self, directory: pathlib.Path, *, resume: bool = False, progress: bool = False) -> Record:
         """Runs what is needed, or goes on with it, and keeps it in a run directory."""
+
+    @abc.abstractmethod
+    def estimate(self) -> tuple[list[str], Callable[[pathlib.Path], None]]:
+        """What the run would need, in words, and a check that raises if the machine does not have it."""
+
+    @abc.abstractmethod
+    def config(self) -> str:
+        """The resolved config as TOML; run again, it gives the same run."""
 
     @abc.abstractmethod
     def figure_kinds(self) -> tuple[str, ...]:

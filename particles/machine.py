@@ -86,14 +86,13 @@ def trust() -> None:
     Untrusted
         Naming the version, if the numbers are wrong.
     """
-    import jaxlib
-
-    passed = cache_directory() / "trusted" / f"{jaxlib.__version__}-{machine_type()}"
+    version = _version("jaxlib")
+    passed = cache_directory() / "trusted" / f"{version}-{machine_type()}"
     if passed.exists():
         return
     wrong = canary()
     if wrong:
-        raise Untrusted(UNTRUSTED.format(jaxlib.__version__, wrong, CANARY_ROWS))
+        raise Untrusted(UNTRUSTED.format(version, wrong, CANARY_ROWS))
     try:
         passed.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         passed.touch()

@@ -12,7 +12,6 @@ import particles as pt
 from particles import config
 from particles.config import ConfigError
 from particles.declaration import described
-from particles.simulation import config_text
 
 HERE = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted((HERE / "configs").glob("*.toml"))
@@ -50,9 +49,9 @@ def test_a_config_is_the_constructor_call_it_writes_down(tmp_path):
 def test_the_resolved_config_is_the_same_run(tmp_path):
     swept = load(MINIMAL, tmp_path, "sweep.seed={count=3}", "sweep.flow.law.score.beta=[1, 2.5]", "seed=5")
     assert swept.sweep == {"seed": (5, 6, 7), "flow.law.score.beta": (1.0, 2.5)}
-    again = load(config_text(swept), tmp_path)
+    again = load(swept.config(), tmp_path)
     assert again.identity() == swept.identity()
-    assert config_text(again) == config_text(swept)
+    assert again.config() == swept.config()
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

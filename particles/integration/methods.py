@@ -66,19 +66,19 @@ METHODS: dict[str, Method] = {
 class Retracted(diffrax.AbstractWrappedSolver):
     """A solver whose steps are brought back to a space."""
 
-    solver: diffrax.AbstractSolver
+    solver: diffrax.AbstractSolver  # pyright: ignore[reportIncompatibleVariableOverride]
     space: AbstractSpace
 
     @property
-    def term_structure(self):
+    def term_structure(self):  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.solver.term_structure
 
     @property
-    def interpolation_cls(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def interpolation_cls(self):  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.solver.interpolation_cls
 
     @property
-    def term_compatible_contr_kwargs(self):
+    def term_compatible_contr_kwargs(self):  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.solver.term_compatible_contr_kwargs
 
     @property
@@ -131,11 +131,11 @@ class Remembering(diffrax.AbstractAdaptiveStepSizeController):
         return self.controller.atol
 
     @property
-    def norm(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+    def norm(self):  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.controller.norm
 
     def wrap(self, direction: Any) -> "Remembering":
-        return Remembering(self.controller.wrap(direction))
+        return Remembering(self.controller.wrap(direction))  # pyright: ignore[reportCallIssue]
 
     def init(self, terms, t0, t1, y0, dt0, args, func, error_order):
         first, inner = self.controller.init(terms, t0, t1, y0, dt0, args, func, error_order)
@@ -143,7 +143,17 @@ class Remembering(diffrax.AbstractAdaptiveStepSizeController):
         first = jnp.where(jnp.isfinite(first), first, t0 + FIRST_STEP * (t1 - t0))
         return first, (inner, first - t0, t1)
 
-    def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):
+    def adapt_step_size(
+        self,
+        t0: Any,
+        t1: Any,
+        y0: Any,
+        y1_candidate: Any,
+        args: Any,
+        y_error: Any,
+        error_order: Any,
+        controller_state: Any,
+    ):
         inner, proposed, end = controller_state
         lost = ~(jnp.isfinite(y1_candidate) & jnp.isfinite(y_error))  # NaN would leave the next step NaN too
         y_error, y1_candidate = jnp.where(lost, jnp.inf, y_error), jnp.where(lost, y0, y1_candidate)

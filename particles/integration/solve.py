@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
 
 from ..dynamics import Flow
@@ -104,10 +105,10 @@ def _begin(flow: Flow, x0: Float[Array, "n d"], plan: Plan) -> State:
     if plan.dt is not None:
         return State(x0, plan.dt.astype(x0.dtype), zero, _code(Status.running))
     field, solver, controller = _method(flow, plan, x0.dtype)
-    term = diffrax.ODETerm(field)
+    term = diffrax.ODETerm(field)  # pyright: ignore[reportArgumentType]
     order = solver.error_order(term)
     first, _ = controller.wrap(1).init(term, zero, until, x0, None, None, solver.func, order)
-    return State(x0, first, zero, _code(Status.running))
+    return State(x0, jnp.asarray(first), zero, _code(Status.running))
 
 
 @eqx.filter_jit
@@ -200,7 +201,7 @@ def _method(flow: Flow, plan: Plan, dtype: jnp.dtype):
         return field, solver, diffrax.ConstantStepSize()
     dtmin = plan.until.astype(dtype) * jnp.finfo(dtype).eps
     pid = diffrax.PIDController(rtol, atol, norm=optimistix.max_norm, dtmin=dtmin, force_dtmin=False)
-    return field, solver, Remembering(pid)
+    return field, solver, Remembering(pid)  # pyright: ignore[reportCallIssue]
 
 
 def _integrate(
@@ -211,14 +212,14 @@ def _integrate(
     times: Float[Array, " time"],
     resumed: tuple[Array, Array] | None,
     adjoint: str,
-) -> diffrax.Solution:
+) -> Any:
     """The call of diffrax. `resumed` holds the first step to try and whether the run had ended before."""
     field, solver, controller = _method(flow, plan, x.dtype)
     dt, ended = (None, jnp.asarray(False)) if resumed is None else resumed
     if plan.dt is not None:
         dt = plan.dt.astype(x.dtype)
     return diffrax.diffeqsolve(
-        diffrax.ODETerm(field),
+        diffrax.ODETerm(field),  # pyright: ignore[reportArgumentType]
         solver,
         start,
         times[-1],
@@ -239,9 +240,7 @@ def _integrate(
     )
 
 
-def _frames(
-    flow: Flow, plan: Plan, x: Float[Array, "n d"], start: Array, times: Array, solution: diffrax.Solution
-) -> Frames:
+def _frames(flow: Flow, plan: Plan, x: Float[Array, "n d"], start: Array, times: Array, solution: Any) -> Frames:
     """The frames, NaN where the solve ended before them; one at the start is there even if no step was accepted."""
     frames, reached = solution.ys["frames"], jnp.isfinite(solution.ts["frames"])
     unseen = ~reached[0] & (times[0] == start)
@@ -261,7 +260,7 @@ def _rows(mask: Bool[Array, " time"], leaf: Float[Array, "time ..."]) -> Bool[Ar
     return mask.reshape(-1, *[1] * (leaf.ndim - 1))
 
 
-def _status(solution: diffrax.Solution) -> Array:
+def _status(solution: Any) -> Array:
     """Why a solve ended, `running` if it reached the end of its times."""
     result, results = solution.result, diffrax.RESULTS
     not_finite, _, *stops = solution.event_mask
@@ -292,7 +291,7 @@ def checked(flow: Flow, x0: ArrayLike, plan: Plan) -> Float[Array, "n d"]:
         x0 = jnp.asarray(np.asarray(x0, dtype=np.result_type(float, np.asarray(x0).dtype)))
     flow.check_tokens(x0)
     plan.check_flow(flow)
-    if isinstance(x0, jax.core.Tracer):
+    if isinstance(x0, Tracer):
         return x0
     finite, off = (np.asarray(answer) for answer in _fitness(flow.space, x0))
     if not finite.all():

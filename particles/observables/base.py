@@ -14,12 +14,17 @@ from ..dynamics import Flow
 
 
 class AbstractObservable(Declared):
-    """A function of a state, given the flow that moves it."""
+    """A function of a state, given the flow that moves it.
+
+    A new one declares its `name`, its `symbol` in mathtext, its `unit`, the `dims` of a value (of `token`, `dim`), and
+    whether it is `positive` by definition, so that a logarithmic axis makes sense.
+    """
 
     name: ClassVar[str]
     symbol: ClassVar[str]
     unit: ClassVar[str] = "1"
     dims: ClassVar[tuple[str, ...]] = ()
+    positive: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, "..."]:

@@ -28,6 +28,7 @@ class Energy(AbstractObservable):
 
     name: ClassVar[str] = "energy"
     symbol: ClassVar[str] = r"$E_\beta$"
+    positive: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective",)
 
     def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:

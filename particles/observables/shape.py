@@ -65,6 +65,7 @@ class Radius(AbstractObservable):
 
     name: ClassVar[str] = "radius"
     symbol: ClassVar[str] = r"$\max_i |x_i|$"
+    positive: ClassVar[bool] = True
     unit: ClassVar[str] = "position"
     sources: ClassVar[tuple[str, ...]] = ("vuckovic2021regularity",)
 
@@ -90,6 +91,7 @@ class Diameter(AbstractObservable):
 
     name: ClassVar[str] = "diameter"
     symbol: ClassVar[str] = r"$\max_{ij} d(x_i, x_j)$"
+    positive: ClassVar[bool] = True
     unit: ClassVar[str] = "position"
     sources: ClassVar[tuple[str, ...]] = ("dong2021attention",)
 

@@ -1,6 +1,5 @@
 """Runs that are kept: what a run depends on, what it needs, and the loop that makes it."""
 
-from .journal import config_text as config_text
 from .layout import prepare as prepare
 from .loop import Failed as Failed
 from .loop import Interrupted as Interrupted

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..declaration import Declared, concrete, described, family, nearest
+from ..declaration import Declared, described, family, nearest
 from ..dynamics import Flow
 from ..integration import Plan, State, begin
 from ..observables import AbstractObservable
@@ -165,4 +165,4 @@ def place(grid: tuple[int, ...], parts: list[tuple[Batch, np.ndarray]], shape: t
 
 def until(plan: Plan) -> float:
     """The last depth of a plan, or of a batch of plans, which share it."""
-    return float(np.ravel(concrete(plan.until))[0])
+    return float(np.ravel(np.asarray(plan.until))[0])

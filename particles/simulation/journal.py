@@ -11,8 +11,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import tomli_w
-
 from .. import machine
 from ..declaration import described, sources_of
 from ..record import open_record
@@ -34,7 +32,7 @@ class Journal:
             self._check(simulation)
         else:
             self.manifest = self._new(simulation, summation)
-            replace(directory / CONFIG, config_text(simulation, self._keep).encode())
+            replace(directory / CONFIG, simulation.config_text(self._keep).encode())
             replace_json(directory / MANIFEST, self.manifest)
 
     @property
@@ -105,11 +103,6 @@ class Journal:
         if not kept.exists() or not kept.samefile(path):
             shutil.copyfile(path, kept)
         return kept.name
-
-
-def config_text(simulation: Simulation, file: Any = str) -> str:
-    """The resolved config as TOML; run again, it gives the same run."""
-    return tomli_w.dumps(simulation.content(file))
 
 
 def _now() -> str:

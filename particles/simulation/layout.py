@@ -55,6 +55,7 @@ def _layout(simulation: Simulation, members: list[Member]) -> Layout:
             "long_name": watched.name.replace("_", " "),
             "symbol": watched.symbol,
             "units": watched.unit,
+            "positive": watched.positive,
             "source": ", ".join(watched.sources),
             "parameters": json.dumps({key: value for key, value in described(watched).items() if key != "kind"}),
         }

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import tomli_w
 from jaxtyping import Array, Float
 
 from .. import machine
@@ -110,13 +111,25 @@ class Simulation(AbstractExperiment):
         return _with_files(described(self), file)
 
     def directory(self, root: pathlib.Path) -> pathlib.Path:
-        """Where the run belongs below a root: the same run is found again, another never overwrites it."""
         return root / f"{self.name}-{self.identity()[:10]}"
 
-    def measure(self, directory: pathlib.Path) -> Record:
+    def measure(self, directory: pathlib.Path, *, resume: bool = False, progress: bool = False) -> Record:
         from .loop import simulate  # the loop runs simulations; this is the door to it that all experiments have
 
-        return simulate(self, path=directory, resume=True, progress=False)
+        return simulate(self, path=directory, resume=resume, progress=progress)
+
+    def estimate(self) -> tuple[list[str], Callable[[pathlib.Path], None]]:
+        from .layout import prepare
+
+        budget = prepare(self).budget
+        return budget.lines(), budget.check
+
+    def config(self) -> str:
+        return self.config_text()
+
+    def config_text(self, file: Callable[[pathlib.Path], str] = str) -> str:
+        """The resolved config with every path of a start file replaced by `file(path)`."""
+        return tomli_w.dumps(self.content(file))
 
     def figure_kinds(self) -> tuple[str, ...]:
         return self.figures

@@ -1,0 +1,14 @@
+"""Figures of stored results: `for name, figure in figures(dataset): save(figure, folder / f"{name}.png")`."""
+
+from .base import AbstractFigure as AbstractFigure
+from .base import figures as figures
+from .base import kind as kind
+from .base import kinds as kinds
+from .base import suitable as suitable
+from .cosines import CosineHistogram as CosineHistogram
+from .observables import Observables as Observables
+from .style import Plate as Plate
+from .style import save as save
+from .style import styled as styled
+from .timelapse import Timelapse as Timelapse
+from .trajectories import Trajectories as Trajectories
