@@ -13,7 +13,7 @@ from samples import attention_flow, on_sphere
 import particles as pt
 from particles.machine import canary
 from particles.observables import AbstractObservable
-from particles.simulation import Failed, Interrupted, Unfinished, loop, prepare
+from particles.simulation import Failed, Interrupted, Unfinished, loop
 from particles.simulation.budget import Budget
 from particles.simulation.grid import dimensions, with_value
 from particles.starts import Given, Uniform
@@ -179,7 +179,8 @@ def test_a_start_file_is_kept_and_part_of_the_identity(tmp_path):
 
 
 def test_too_large_a_run_is_refused_with_what_would_fit(tmp_path, monkeypatch):
-    budget = prepare(SIMULATION).budget
+    members = SIMULATION.prepared()
+    budget = SIMULATION.budget(members, SIMULATION.layout(members))
     huge = dataclasses.replace(budget, tokens=200_000, gather=10**12)
     monkeypatch.setattr("particles.machine.free_memory", lambda: 2**32)
     with pytest.raises(MemoryError, match=r"932 GiB .*Blocked\(rows=512"):

@@ -3,7 +3,7 @@
 from .attention import Attention as Attention
 from .base import AbstractLaw as AbstractLaw
 from .base import AbstractPotentialLaw as AbstractPotentialLaw
-from .heads import Sum as Sum
+from .base import Sum as Sum
 from .measure import AbstractMeasure as AbstractMeasure
 from .measure import Causal as Causal
 from .measure import Masses as Masses

@@ -20,6 +20,7 @@ from ..dynamics import Flow
 from ..integration import Plan, State, begin
 from ..observables import AbstractObservable
 
+Member = tuple[Flow, Float[Array, "_ _"], Plan]
 COMMON = ("until", "save", "chunk", "watch", "tokens")  # what decides the shape of the record
 RESERVED = ("time", "token", "dim", "tokens")
 
@@ -124,7 +125,7 @@ class Batch(eqx.Module):
         return n, d
 
 
-def batches(members: list[tuple[Flow, Float[Array, "_ _"], Plan]]) -> list[Batch]:
+def batches(members: list[Member]) -> list[Batch]:
     """Members grouped by the program that can move them, each at its start."""
     groups: dict[Any, list[int]] = {}
     for k, (flow, x0, plan) in enumerate(members):
@@ -135,7 +136,7 @@ def batches(members: list[tuple[Flow, Float[Array, "_ _"], Plan]]) -> list[Batch
     return [_batch(tuple(group), [members[k] for k in group]) for group in groups.values()]
 
 
-def _batch(positions: tuple[int, ...], members: list[tuple[Flow, Float[Array, "_ _"], Plan]]) -> Batch:
+def _batch(positions: tuple[int, ...], members: list[Member]) -> Batch:
     if len(members) == 1:
         flow, x0, plan = members[0]
         return Batch(positions, flow, plan, begin(flow, x0, plan))

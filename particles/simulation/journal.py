@@ -6,33 +6,41 @@ and why it ended; nothing is ever overwritten by a later one.
 
 import datetime
 import pathlib
-import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import machine
-from ..declaration import described, sources_of
 from ..record import open_record
 from ..record.files import replace, replace_json
 from ..record.writer import COMMIT, CONFIG, LOG, MANIFEST
-from ..summation import AbstractSummation
-from .simulation import Simulation
 
 FORMAT = 1
 
 
 class Journal:
-    """The manifest and log of one run directory."""
+    """The manifest and log of one run directory.
 
-    def __init__(self, directory: pathlib.Path, simulation: Simulation, summation: AbstractSummation):
+    Parameters
+    ----------
+    directory : of the run.
+    facts : what is true of the run from its beginning on, `identity` among it: the hash by which it is known.
+    config : writes the resolved config; called once, for a new run.
+
+    Raises
+    ------
+    ValueError
+        If the directory holds a run of another identity.
+    """
+
+    def __init__(self, directory: pathlib.Path, facts: Mapping[str, Any], config: Callable[[], str]):
         self.directory = directory
         if (directory / MANIFEST).exists():
             self.manifest = open_record(directory).manifest
-            self._check(simulation)
+            self._check(facts["identity"])
         else:
-            self.manifest = self._new(simulation, summation)
-            replace(directory / CONFIG, simulation.config_text(self._keep).encode())
+            self.manifest = {"format": FORMAT, "status": "new", **facts, "segments": []}
+            replace(directory / CONFIG, config().encode())
             replace_json(directory / MANIFEST, self.manifest)
 
     @property
@@ -73,22 +81,8 @@ class Journal:
         with open(self.directory / LOG, "a") as log:
             log.write(f"{_now()} {line}\n")
 
-    def _new(self, simulation: Simulation, summation: AbstractSummation) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "name": simulation.name,
-            "status": "new",
-            "identity": simulation.identity(),
-            "seed": simulation.seed,
-            "precision": simulation.precision,
-            "summation": described(summation),
-            "chunk": simulation.plan.chunk,
-            "sources": list(sources_of(simulation)),
-            "segments": [],
-        }
-
-    def _check(self, simulation: Simulation) -> None:
-        if self.manifest["identity"] != simulation.identity():
+    def _check(self, identity: str) -> None:
+        if self.manifest["identity"] != identity:
             begun_with = [segment["provenance"]["code"] for segment in self.manifest["segments"][:1]]
             code = begun_with[0] if begun_with else machine.code_digest()
             other = "another run" if code == machine.code_digest() else f"a run of other code ({code})"
@@ -96,13 +90,6 @@ class Journal:
                 f"{self.directory} holds {other}, which this one ({machine.code_digest()}) must not overwrite; "
                 "choose another path, or go on with the code it was begun with"
             )
-
-    def _keep(self, path: pathlib.Path) -> str:
-        """Keeps a start file in the run directory, and returns its name there."""
-        kept = self.directory / f"start{path.suffix}"
-        if not kept.exists() or not kept.samefile(path):
-            shutil.copyfile(path, kept)
-        return kept.name
 
 
 def _now() -> str:

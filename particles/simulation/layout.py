@@ -1,57 +1,28 @@
-"""What can be known of a run before it starts: its members, the shape of its record, its caption, what it will need."""
+"""The shape of a record and its words: what can be said of a run before it starts."""
 
-import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from jaxtyping import Array, Float
-
-from ..declaration import described, sources_of
-from ..dynamics import Flow
-from ..integration import Plan, checked
+from ..declaration import described
+from ..integration import Plan
 from ..record import Layout, Variable
-from .budget import Budget, budget
-from .simulation import Simulation
+from .grid import Dimension, Member
 
 SYMBOLS = {"beta": r"$\beta$", "kappa": r"$\kappa$", "delta": r"$\delta$", "dt": r"$\Delta t$", "overlap": "$g_0$"}
-Member = tuple[Flow, Float[Array, "_ _"], Plan]
 
 
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """A simulation's members at their starts, the shape of its record, and what it will need."""
-
-    members: list[Member]
-    layout: Layout
-    budget: Budget
-
-
-def prepare(simulation: Simulation) -> Prepared:
-    """Everything that can be known, and refused, before a run starts.
-
-    Raises
-    ------
-    ValueError
-        If a member cannot start.
-    """
-    members = []
-    for member in simulation.members():
-        member.plan.check_flow(member.flow)
-        members.append((member.flow, checked(member.flow, member.first(), member.plan), member.plan))
-    layout = _layout(simulation, members)
-    sizes = [(flow, (x0.shape[0], x0.shape[1]), plan) for flow, x0, plan in members]
-    return Prepared(members, layout, budget(sizes, np.dtype(simulation.precision).itemsize, layout.frame_bytes()))
-
-
-def _layout(simulation: Simulation, members: list[Member]) -> Layout:
+def layout(
+    plan: Plan, members: list[Member], swept: tuple[Dimension, ...], dtype: str, attributes: Mapping[str, Any]
+) -> Layout:
+    """The record of members that share a plan's grid, wide enough for the largest of them."""
     sizes = {"token": max(x0.shape[0] for _, x0, _ in members), "dim": max(x0.shape[1] for _, x0, _ in members)}
     variables = {}
-    if simulation.plan.tokens:
-        attributes = {"long_name": "tokens", "symbol": "$x$", "units": "position"}
-        variables["tokens"] = Variable(("token", "dim"), (sizes["token"], sizes["dim"]), attributes)
-    for watched in simulation.plan.watch:
-        attributes = {
+    if plan.tokens:
+        words = {"long_name": "tokens", "symbol": "$x$", "units": "position"}
+        variables["tokens"] = Variable(("token", "dim"), (sizes["token"], sizes["dim"]), words)
+    for watched in plan.watch:
+        words = {
             "long_name": watched.name.replace("_", " "),
             "symbol": watched.symbol,
             "units": watched.unit,
@@ -59,34 +30,21 @@ def _layout(simulation: Simulation, members: list[Member]) -> Layout:
             "source": ", ".join(watched.sources),
             "parameters": json.dumps({key: value for key, value in described(watched).items() if key != "kind"}),
         }
-        variables[watched.name] = Variable(watched.dims, tuple(sizes[dim] for dim in watched.dims), attributes)
+        variables[watched.name] = Variable(watched.dims, tuple(sizes[dim] for dim in watched.dims), words)
     coordinates = {}
-    for swept in simulation.dimensions:
-        symbol = SYMBOLS.get(swept.name, swept.name.replace("_", " "))
-        coordinates[swept.name] = (swept.coordinate(), {"path": swept.path, "symbol": symbol})
-    plan = simulation.plan
-    return Layout(coordinates, variables, plan.frames, plan.chunk, simulation.precision, _attributes(simulation))
+    for dimension in swept:
+        symbol = SYMBOLS.get(dimension.name, dimension.name.replace("_", " "))
+        coordinates[dimension.name] = (dimension.coordinate(), {"path": dimension.path, "symbol": symbol})
+    return Layout(coordinates, variables, plan.frames, plan.chunk, dtype, attributes)
 
 
-def _attributes(simulation: Simulation) -> dict[str, Any]:
-    space = described(simulation.flow.space)
-    attributes = {
-        "name": simulation.name,
-        "space": space["kind"],
-        "caption": caption(simulation),
-        "sources": ", ".join(sources_of(simulation)),
-    }
-    return attributes | ({"radius": space["radius"]} if "radius" in space else {})
-
-
-def caption(simulation: Simulation) -> str:
-    """All parameters in one paragraph, as they would stand under a figure."""
-    content = simulation.content(lambda path: path.name)
-    flow, plan = content["flow"], content["plan"]
-    parts = {"start": content["start"], "space": flow["space"], "law": flow["law"], "plan": plan}
+def caption(content: Mapping[str, Any]) -> str:
+    """All parameters of a simulation's content in one paragraph, as they would stand under a figure."""
+    flow = content["flow"]
+    parts = {"start": content["start"], "space": flow["space"], "law": flow["law"], "plan": content["plan"]}
     phrases = [f"{name}: {_phrase(node)}" for name, node in parts.items()]
     phrases += [f"sweep over {path}: {_shown(values)}" for path, values in content["sweep"].items()]
-    return f"{simulation.name}, seed {simulation.seed}, {simulation.precision}. {'; '.join(phrases)}."
+    return f"{content['name']}, seed {content['seed']}, {content['precision']}. {'; '.join(phrases)}."
 
 
 def _phrase(node: Any) -> str:

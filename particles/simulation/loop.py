@@ -5,7 +5,6 @@ after every chunk whether the numerics failed or somebody asked to stop. What is
 going on needs, so a run that was killed and resumed has the same bits as one that was not.
 """
 
-import pathlib
 from typing import Any
 
 import equinox as eqx
@@ -13,18 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from ..dynamics import Flow
-from ..integration import Effort, Plan, State, Status, advance, checked
-from ..record import Record, Writer, open_record
-from ..record.lock import writing
-from ..starts import Given
-from .grid import Batch, batches, place, until
+from ..integration import Effort, Plan, State, Status, advance
+from ..record import Layout, Writer
+from .grid import Batch, Member, batches, place, until
 from .interruption import Flag, listening
 from .journal import Journal
-from .layout import Prepared, prepare
-from .simulation import Simulation
 
 STATE = ("tokens", "dt", "depth", "status")
 BAR = "{desc}: {percentage:3.0f}%|{bar}| depth {n:.4g}/{total:.4g} [{elapsed}<{remaining}{postfix}]"
@@ -38,104 +33,37 @@ class Failed(RuntimeError):
     """The numerics failed; the last good state is kept."""
 
 
-class Unfinished(RuntimeError):
-    """The run directory holds a part of this run, and nobody said to resume it."""
-
-
-def simulate(
-    subject: Simulation | Flow,
-    x0: Float[Array, "n d"] | None = None,
-    plan: Plan | None = None,
-    path: str | pathlib.Path | None = None,
-    *,
-    resume: bool = False,
-    progress: bool = True,
-) -> Record:
-    """Runs a simulation, or a flow from a start through a plan, into a run directory.
-
-    Every chunk is committed as it ends. A run that is found finished is not computed again.
+class Loop:
+    """One process's work on a run directory, from where it finds the run to where it must stop.
 
     Parameters
     ----------
-    subject : a simulation, or a flow, which takes `x0` and `plan` beside it.
-    x0 : the tokens at depth 0; they are kept in the run directory.
-    plan : how long, how exactly, what to keep.
-    path : the run directory; for a simulation by default `runs/<name>-<hash>`.
-    resume : go on with a part of this run that is found there.
+    plan : whose grid of depths all members share.
+    members : flow, start and plan of each.
+    layout : the shape of the record.
+    journal : of the run directory, which this process holds.
     progress : show a bar on standard error.
-
-    Returns
-    -------
-    Record
-        The finished run.
-
-    Raises
-    ------
-    ValueError
-        If the arguments do not fit each other, or the directory holds another run.
-    Unfinished
-        If the directory holds a part of this run and `resume` is False.
-    Locked
-        If another process is writing there.
-    Interrupted
-        If a signal asked to stop. The run can be resumed.
-    Failed
-        If the numerics failed, naming depth and observable. What was good is kept.
-    MemoryError, OSError
-        If the machine has too little memory or disk. What was committed is kept.
-
-    Source
-    ------
-    geshkovski2023perspective.
     """
-    if isinstance(subject, Flow):
-        if x0 is None or plan is None or path is None:
-            raise ValueError("simulate(flow, x0, plan, path) needs all four; a Simulation needs no more than a path")
-        subject = _from_tokens(subject, x0, plan, pathlib.Path(path))
-    elif x0 is not None or plan is not None:
-        raise ValueError("a Simulation holds its own start and plan; leave out `x0` and `plan`")
-    directory = pathlib.Path(path) if path is not None else subject.directory(pathlib.Path("runs"))
-    prepared = prepare(subject)
-    prepared.budget.check(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    with writing(directory):
-        journal = Journal(directory, subject, prepared.budget.summation)
-        if journal.status == "failed":
-            raise Failed(journal.reason)
-        if journal.status != "done":
-            if journal.begun and not resume:
-                raise Unfinished(f"{directory} holds a part of this run; go on with it: particles resume {directory}")
-            _Loop(subject, prepared, journal, progress).run()
-    return open_record(directory)
 
-
-def _from_tokens(flow: Flow, x0: Float[Array, "n d"], plan: Plan, directory: pathlib.Path) -> Simulation:
-    """A simulation that starts from tokens at hand: they are kept as a file of the run directory."""
-    tokens = np.asarray(checked(flow, x0, plan))
-    directory.mkdir(parents=True, exist_ok=True)
-    start = directory / "start.npy"
-    if not start.exists():
-        np.save(start, tokens)
-    elif not np.array_equal(np.load(start, allow_pickle=False), tokens):
-        raise ValueError(f"{directory} holds a run from another start; choose another path")
-    precision = "float64" if tokens.dtype == np.float64 else "float32"
-    return Simulation(Given(str(start)), flow, plan, name=directory.name, precision=precision)
-
-
-class _Loop:
-    """One process's work on a run directory, from where it finds the run to where it must stop."""
-
-    def __init__(self, simulation: Simulation, prepared: Prepared, journal: Journal, progress: bool):
-        self.plan, self.precision = simulation.plan, jnp.dtype(simulation.precision)
-        self.layout = prepared.layout
+    def __init__(self, plan: Plan, members: list[Member], layout: Layout, journal: Journal, progress: bool):
+        self.plan, self.precision = plan, jnp.dtype(layout.dtype)
+        self.layout = layout
         self.journal = journal
-        self.writer = Writer(journal.directory, prepared.layout)
-        self.batches = batches(prepared.members)
-        self.efforts = np.zeros((len(prepared.members), 2), int)
+        self.writer = Writer(journal.directory, layout)
+        self.batches = batches(members)
+        self.efforts = np.zeros((len(members), 2), int)
         self.failures: list[str] = []
-        self.bar = tqdm.tqdm(total=until(self.plan), desc=simulation.name, bar_format=BAR, disable=not progress)
+        name = str(layout.attributes["name"])
+        self.bar = tqdm.tqdm(total=until(plan), desc=name, bar_format=BAR, disable=not progress)
 
     def run(self) -> None:
+        """Goes to the end of the plan.
+
+        Raises
+        ------
+        Interrupted, Failed, OSError, MemoryError
+            As `simulate`.
+        """
         if self.journal.begun:
             self._restore(*self.writer.reopen())
         else:

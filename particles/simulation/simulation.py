@@ -1,28 +1,37 @@
 """A simulation: everything that a run depends on, in one immutable object that a config can hold."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
 import re
+import shutil
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import tomli_w
 from jaxtyping import Array, Float
 
 from .. import machine
-from ..declaration import described, option
+from ..declaration import described, option, sources_of
 from ..dynamics import Flow
 from ..experiment import AbstractExperiment, Verdict
-from ..integration import Plan
-from ..record import Record
+from ..integration import Plan, checked
+from ..record import Layout, Record, open_record
 from ..record.files import digest
+from ..record.lock import writing
 from ..starts import AbstractStart, DataError, Given
-from .grid import Dimension, combinations, dimensions
+from ..summation import AbstractSummation
+from .budget import Budget, budget
+from .grid import Dimension, Member, combinations, dimensions
+from .journal import Journal
+from .layout import caption, layout
+from .loop import Failed, Loop
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 SHRUNK_TOKENS, SHRUNK_DEPTH, SHRUNK_FRAMES, SHRUNK_VALUES = 12, 0.5, 6, 2
@@ -114,15 +123,52 @@ class Simulation(AbstractExperiment):
         return root / f"{self.name}-{self.identity()[:10]}"
 
     def measure(self, directory: pathlib.Path, *, resume: bool = False, progress: bool = False) -> Record:
-        from .loop import simulate  # the loop runs simulations; this is the door to it that all experiments have
-
         return simulate(self, path=directory, resume=resume, progress=progress)
 
     def estimate(self) -> tuple[list[str], Callable[[pathlib.Path], None]]:
-        from .layout import prepare
+        members = self.prepared()
+        needed = self.budget(members, self.layout(members))
+        return needed.lines(), needed.check
 
-        budget = prepare(self).budget
-        return budget.lines(), budget.check
+    def prepared(self) -> list[Member]:
+        """Flow, start and plan of every member.
+
+        Raises
+        ------
+        ValueError
+            If a member cannot start.
+        """
+        members = self.members()
+        return [(member.flow, checked(member.flow, member.first(), member.plan), member.plan) for member in members]
+
+    def layout(self, members: list[Member]) -> Layout:
+        """The shape of the record."""
+        space = described(self.flow.space)
+        attributes = {
+            "name": self.name,
+            "space": space["kind"],
+            "caption": caption(self.content(lambda path: path.name)),
+            "sources": ", ".join(sources_of(self)),
+        }
+        attributes |= {"radius": space["radius"]} if "radius" in space else {}
+        return layout(self.plan, members, self.dimensions, self.precision, attributes)
+
+    def budget(self, members: list[Member], shape: Layout) -> Budget:
+        """What the run will need."""
+        sizes = [(flow, (x0.shape[0], x0.shape[1]), plan) for flow, x0, plan in members]
+        return budget(sizes, np.dtype(self.precision).itemsize, shape.frame_bytes())
+
+    def facts(self, summation: AbstractSummation) -> dict[str, Any]:
+        """What a manifest says of the run from its beginning on."""
+        return {
+            "name": self.name,
+            "identity": self.identity(),
+            "seed": self.seed,
+            "precision": self.precision,
+            "summation": described(summation),
+            "chunk": self.plan.chunk,
+            "sources": list(sources_of(self)),
+        }
 
     def config(self) -> str:
         return self.config_text()
@@ -144,6 +190,101 @@ class Simulation(AbstractExperiment):
         start = dataclasses.replace(self.start, tokens=min(tokens, SHRUNK_TOKENS)) if tokens else self.start
         sweep = {path: values[:SHRUNK_VALUES] for path, values in self.sweep.items()}
         return dataclasses.replace(self, plan=plan, start=start, sweep=sweep)
+
+
+class Unfinished(RuntimeError):
+    """The run directory holds a part of this run, and nobody said to resume it."""
+
+
+def simulate(
+    subject: Simulation | Flow,
+    x0: Float[Array, "n d"] | None = None,
+    plan: Plan | None = None,
+    path: str | pathlib.Path | None = None,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+) -> Record:
+    """Runs a simulation, or a flow from a start through a plan, into a run directory.
+
+    Every chunk is committed as it ends. A run that is found finished is not computed again.
+
+    Parameters
+    ----------
+    subject : a simulation, or a flow, which takes `x0` and `plan` beside it.
+    x0 : the tokens at depth 0; they are kept in the run directory.
+    plan : how long, how exactly, what to keep.
+    path : the run directory; for a simulation by default `runs/<name>-<hash>`.
+    resume : go on with a part of this run that is found there.
+    progress : show a bar on standard error.
+
+    Returns
+    -------
+    Record
+        The finished run.
+
+    Raises
+    ------
+    ValueError
+        If the arguments do not fit each other, or the directory holds another run.
+    Unfinished
+        If the directory holds a part of this run and `resume` is False.
+    Locked
+        If another process is writing there.
+    Interrupted
+        If a signal asked to stop. The run can be resumed.
+    Failed
+        If the numerics failed, naming depth and observable. What was good is kept.
+    MemoryError, OSError
+        If the machine has too little memory or disk. What was committed is kept.
+
+    Source
+    ------
+    geshkovski2023perspective.
+    """
+    if isinstance(subject, Flow):
+        if x0 is None or plan is None or path is None:
+            raise ValueError("simulate(flow, x0, plan, path) needs all four; a Simulation needs no more than a path")
+        subject = _from_tokens(subject, x0, plan, pathlib.Path(path))
+    elif x0 is not None or plan is not None:
+        raise ValueError("a Simulation holds its own start and plan; leave out `x0` and `plan`")
+    directory = pathlib.Path(path) if path is not None else subject.directory(pathlib.Path("runs"))
+    members = subject.prepared()
+    shape = subject.layout(members)
+    needed = subject.budget(members, shape)
+    needed.check(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with writing(directory):
+        keep = functools.partial(_kept, directory)
+        journal = Journal(directory, subject.facts(needed.summation), lambda: subject.config_text(keep))
+        if journal.status == "failed":
+            raise Failed(journal.reason)
+        if journal.status != "done":
+            if journal.begun and not resume:
+                raise Unfinished(f"{directory} holds a part of this run; go on with it: particles resume {directory}")
+            Loop(subject.plan, members, shape, journal, progress).run()
+    return open_record(directory)
+
+
+def _from_tokens(flow: Flow, x0: Float[Array, "n d"], plan: Plan, directory: pathlib.Path) -> Simulation:
+    """A simulation that starts from tokens at hand: they are kept as a file of the run directory."""
+    tokens = np.asarray(checked(flow, x0, plan))
+    directory.mkdir(parents=True, exist_ok=True)
+    start = directory / "start.npy"
+    if not start.exists():
+        np.save(start, tokens)
+    elif not np.array_equal(np.load(start, allow_pickle=False), tokens):
+        raise ValueError(f"{directory} holds a run from another start; choose another path")
+    precision = "float64" if tokens.dtype == np.float64 else "float32"
+    return Simulation(Given(str(start)), flow, plan, name=directory.name, precision=precision)
+
+
+def _kept(directory: pathlib.Path, path: pathlib.Path) -> str:
+    """Keeps a start file in the run directory, and returns its name there."""
+    kept = directory / f"start{path.suffix}"
+    if not kept.exists() or not kept.samefile(path):
+        shutil.copyfile(path, kept)
+    return kept.name
 
 
 def start_digest(path: pathlib.Path) -> str:
