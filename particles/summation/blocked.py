@@ -37,7 +37,7 @@ class Blocked(AbstractSummation):
     """
 
     rows: int = option(512, ge=1)
-    columns: int = option(4096, ge=1)
+    columns: int = option(2048, ge=1)
     sources: ClassVar[tuple[str, ...]] = ("milakov2018online", "rabe2021selfattention")
 
     def gather(
