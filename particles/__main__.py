@@ -109,8 +109,11 @@ def plot(
     from .record import open_record
 
     drawn = _draw(open_record(run), kinds, out or run / "figures", format)
+    if not drawn:
+        print("particles: nothing to draw: the run keeps neither tokens nor observables", file=sys.stderr)
+        return DATA
     print(*drawn, sep="\n")
-    return DONE if drawn else DATA
+    return DONE
 
 
 def check(
@@ -187,12 +190,23 @@ def _simulated(
     try:
         record = experiment.measure(directory, resume=resume, progress=not quiet)
         if not no_figures:
-            for path in _draw(record, experiment.figure_kinds(), directory / "figures", "png"):
-                print(f"drew {path}", file=sys.stderr)
+            _illustrate(record, experiment.figure_kinds(), directory / "figures")
     finally:
         if (directory / "manifest.json").exists():
             print(directory, flush=True)
     return DONE
+
+
+def _illustrate(record: "Record", kinds: tuple[str, ...], folder: pathlib.Path) -> None:
+    """Draws what can be drawn of a run that is done; a figure that cannot is no failure of the run."""
+    from .plots import suitable
+
+    for kind in kinds or suitable(record.dataset):
+        try:
+            [path] = _draw(record, (kind,), folder, "png")
+            print(f"drew {path}", file=sys.stderr)
+        except ValueError as refusal:
+            print(f"particles: no figure `{kind}`: {refusal}", file=sys.stderr)
 
 
 def _draw(record: "Record", kinds: tuple[str, ...], folder: pathlib.Path, suffix: str) -> list[pathlib.Path]:
@@ -215,28 +229,39 @@ def _guarded(command: Callable[..., int]) -> Callable[..., int]:
             for warning in machine.prepare():
                 print(f"particles: warning: {warning}", file=sys.stderr)
             return command(*args, **kwargs)
-        except (Exception, KeyboardInterrupt) as error:
+        except KeyboardInterrupt:
+            _leave("interrupted; what was committed is kept", INTERRUPTED)
+            raise
+        except Exception as error:
             code = _exit_code(error)
             if code is None or "PARTICLES_TRACEBACK" in os.environ:
                 raise
-            print(f"particles: {error or type(error).__name__}", file=sys.stderr)
+            print(f"particles: {str(error) or type(error).__name__}", file=sys.stderr)
             return code
 
     return guarded
 
 
+def _leave(message: str, code: int) -> None:
+    """Ends the process without taking the interpreter down in order: XLA may be compiling in other threads."""
+    print(f"particles: {message}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def _exit_code(error: BaseException) -> int | None:
     """The exit code of an error; None for one that is a fault of ours and deserves its traceback."""
-    from .record import Locked
+    from .record import Damaged, Locked
     from .simulation import Failed, Interrupted, Unfinished
     from .starts import DataError
 
     if isinstance(error, OSError):
         return DISK if error.errno in NO_ROOM else USAGE
     codes = {
-        (Interrupted, KeyboardInterrupt): INTERRUPTED,
+        (Interrupted,): INTERRUPTED,
         (Failed, machine.Untrusted): NUMERICS,
-        (DataError,): DATA,
+        (DataError, Damaged): DATA,
         (Unfinished, Locked, ValueError, MemoryError): USAGE,
     }
     return next((code for classes, code in codes.items() if isinstance(error, classes)), None)

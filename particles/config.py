@@ -378,8 +378,8 @@ def _fault(detail: Any, content: Any) -> str:
     """One fault: its place as a path of keys, what was got, what was expected."""
     place: list[Any] = []
     node: Any = content
-    for step in detail["loc"]:  # branches of unions stand among the keys, and are no part of the place
-        last = step == detail["loc"][-1] and detail["type"] in ("missing", "extra_forbidden")
+    for k, step in enumerate(detail["loc"]):  # branches of unions stand among the keys, and are no part of the place
+        last = k == len(detail["loc"]) - 1 and detail["type"] in ("missing", "extra_forbidden")
         if last or (isinstance(node, dict) and step in node) or (isinstance(node, list) and isinstance(step, int)):
             place.append(step)
             node = node[step] if not last else None
@@ -415,7 +415,8 @@ def _class_at(content: Any, place: list[str | int]) -> type | None:
         if isinstance(step, str):
             cls = _called(slots, content)
             slots = _nouns(typing.get_type_hints(cls).get(step)) if cls else []
-        content = content[step]
+        known = (isinstance(content, dict) and step in content) or (isinstance(content, list) and isinstance(step, int))
+        content = content[step] if known else None
     return _called(slots, content)
 
 

@@ -8,6 +8,8 @@ together with its final subclasses; a new class joins by existing. Nothing here 
 import dataclasses
 import difflib
 import inspect
+import types
+import typing
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -23,8 +25,8 @@ _HOLDS = {"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less
 
 def as_float(value: Any) -> Any:
     """A parameter as a floating array; a Python number stays weakly typed, so that it takes the tokens' dtype."""
-    if isinstance(value, bool | str):
-        raise ValueError(f"expected a number or an array of numbers, got {value!r}")
+    if isinstance(value, bool | str | complex | dict):
+        raise ValueError(f"expected a real number or an array of real numbers, got {value!r}")
     if isinstance(value, int | float):
         return jnp.asarray(float(value))
     if value is None or isinstance(value, jax.Array):
@@ -70,11 +72,35 @@ class Declared(eqx.Module):
         for field in dataclasses.fields(self):
             bounds = field.metadata.get("bounds")
             value = getattr(self, field.name)
+            fault = _kind_fault(value, field.type)
+            if fault:
+                raise ValueError(f"`{field.name}` of {type(self).__name__} {fault}")
             if bounds is None or value is None or isinstance(value, Tracer):
                 continue
             fault = bound_fault(value, bounds)
             if fault:
                 raise ValueError(f"`{field.name}` of {type(self).__name__} {fault}")
+
+
+def _kind_fault(value: Any, hint: Any) -> str | None:
+    """What is wrong with the kind of a value, in words, or None: ranks of arrays, whole numbers, nouns."""
+    hints = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    ranks = {len(one.dim_str.split()) for one in hints if hasattr(one, "dim_str") and "..." not in one.dim_str}
+    if ranks and not (value is None and type(None) in hints):
+        rank = getattr(value, "ndim", None)
+        words = {0: "a number", 1: "a list of numbers", 2: "a matrix"}
+        if rank not in ranks and type(value) is not object:  # a bare object stands for an array while a tree is rebuilt
+            return f"must be {' or '.join(words[r] for r in sorted(ranks))}; got {_described_shape(value)}"
+    if hint is int and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
+        return f"must be a whole number; got {value!r}"
+    if isinstance(hint, type) and issubclass(hint, Declared) and not isinstance(value, hint):
+        family_name = hint.__name__.removeprefix("Abstract")
+        return f"must be a {family_name}; got {type(value).__name__}"
+    return None
+
+
+def _described_shape(value: Any) -> str:
+    return f"an array of shape {value.shape}" if hasattr(value, "shape") else repr(value)
 
 
 def concrete(value: Any) -> np.ndarray | None:
@@ -88,6 +114,8 @@ def bound_fault(value: Any, bounds: dict[str, float | int]) -> str | None:
     if not entries or not all(isinstance(e, int | float | np.ndarray | np.generic | jax.Array) for e in entries):
         return None
     numbers = np.asarray(value)
+    if numbers.dtype == object:  # a whole number beyond all machine numbers
+        return f"must be less than {2**63}; got {value}"
     if not np.all(np.isfinite(numbers)):
         return f"must be finite; got {_shown(numbers)}"
     for name, limit in bounds.items():

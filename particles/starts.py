@@ -140,11 +140,11 @@ class VonMisesFisher(AbstractStart):
 
     def __call__(self, space: AbstractSpace, key: PRNGKeyArray) -> Float[Array, "n d"]:
         along_key, around_key = jax.random.split(key)
-        cosine = jax.vmap(lambda k: _vmf_cosine(k, self.kappa, self.dim))(jax.random.split(along_key, self.tokens))
+        gap = jax.vmap(lambda k: _vmf_gap(k, self.kappa, self.dim))(jax.random.split(along_key, self.tokens))
         around = jax.random.normal(around_key, (self.tokens, self.dim - 1))
         around = around / jnp.linalg.norm(around, axis=1, keepdims=True)
-        sine = jnp.sqrt(jnp.maximum(1 - cosine**2, 0))
-        x = jnp.concatenate([sine[:, None] * around, cosine[:, None]], axis=1)
+        sine = jnp.sqrt(gap * (2 - gap))
+        x = jnp.concatenate([sine[:, None] * around, 1 - gap[:, None]], axis=1)
         return space.project(x if self.mean is None else _turned(x, self.mean / jnp.linalg.norm(self.mean)))
 
 
@@ -275,19 +275,19 @@ def _complement_of_ones(n: int) -> Float[Array, "n n-1"]:
     return jnp.asarray(((row < k) - k * (row == k)) / np.sqrt(k * (k + 1.0)), float)
 
 
-def _vmf_cosine(key: PRNGKeyArray, kappa: Float[Array, ""], d: int) -> Float[Array, ""]:
-    """The cosine to the mean direction, by Wood's rejection, in the form that keeps its digits at large kappa."""
+def _vmf_gap(key: PRNGKeyArray, kappa: Float[Array, ""], d: int) -> Float[Array, ""]:
+    """One minus the cosine to the mean direction, by Wood's rejection, in a form that keeps its digits at any kappa."""
     b = (d - 1) / (2 * kappa + jnp.sqrt(4 * kappa**2 + (d - 1.0) ** 2))
-    x0 = (1 - b) / (1 + b)
-    c = kappa * x0 + (d - 1) * jnp.log1p(-(x0**2))
+    gap0 = 2 * b / (1 + b)  # of the proposal's center
 
     def draw(carry):
         key, _, _ = carry
         key, beta_key, uniform_key = jax.random.split(key, 3)
         z = jax.random.beta(beta_key, (d - 1) / 2, (d - 1) / 2)
-        w = (1 - (1 + b) * z) / (1 - (1 - b) * z)
-        accepted = kappa * w + (d - 1) * jnp.log1p(-x0 * w) - c >= jnp.log(jax.random.uniform(uniform_key))
-        return key, w, accepted
+        gap = 2 * b * z / (1 - (1 - b) * z)
+        ratio = (gap0 + (1 - gap0) * gap) / (gap0 * (2 - gap0))
+        bound = kappa * (gap0 - gap) + (d - 1) * jnp.log(ratio)
+        return key, gap, bound >= jnp.log(jax.random.uniform(uniform_key))
 
     start = (key, jnp.zeros_like(b), jnp.asarray(False))
     return jax.lax.while_loop(lambda carry: ~carry[2], draw, start)[1]

@@ -67,3 +67,11 @@ def test_readme_has_two_commands_and_the_gate_runs_the_second():
 def test_constraints_are_plain_pins():
     for line in (HERE / "constraints.txt").read_text().splitlines():
         assert re.fullmatch(r"(#.*)|([A-Za-z0-9_.-]+==[0-9A-Za-z.]+( ; python_version [<>=]+ \"3\.\d+\")?)", line), line
+
+
+def test_nouns_in_the_wrong_place_are_refused_without_the_help_of_a_type_checker():
+    program = (
+        "import particles as pt\ntry:\n    pt.Flow(pt.Attention(), pt.Sphere())\nexcept ValueError as e:\n    print(e)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "`space` of Flow must be a Space; got Attention\n"

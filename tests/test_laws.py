@@ -176,7 +176,11 @@ def test_auto_is_dense_for_few_and_blocked_for_many():
         (lambda: pt.Masses([1.0]) * pt.measures.Uniform(), "one mass factor"),
         (lambda: Blocked(rows=0), "at least 1; got 0"),
         (lambda: pt.Sphere(0.0), "greater than 0"),
-        (lambda: pt.DotProduct("4"), "expected a number"),
+        (lambda: pt.DotProduct([1.0, 2.0]), r"must be a number; got an array of shape \(2,\)"),
+        (lambda: pt.DotProduct(None), "must be a number; got None"),
+        (lambda: pt.DotProduct(1 + 1j), "real number"),
+        (lambda: pt.Plan(until=1.0, chunk=2.5), "whole number; got 2.5"),
+        (lambda: pt.DotProduct("4"), "expected a real number"),
         (
             lambda: pt.Flow(pt.Sphere(), pt.Attention(measure=pt.Masses([0.5, 0.5]))).check_tokens(tokens()),
             "2 masses and 7",

@@ -82,3 +82,7 @@ def test_names():
         pt.Plan(until=1.0, watch=("clusters", Clusters(0.2)))
     with pytest.raises(ValueError, match="Write"):
         pt.Plan(until=1.0, watch="clusters")
+
+
+def test_a_token_without_direction_has_no_cosine():
+    assert MeanCosine()(FLAT, ZERO, jnp.asarray([[0.0, 0.0], [1.0, 0.0]])) == 0

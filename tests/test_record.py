@@ -9,7 +9,7 @@ import pytest
 import xarray
 
 import particles as pt
-from particles.record import Layout, Locked, Record, Variable, Writer
+from particles.record import Damaged, Layout, Locked, Record, Variable, Writer
 from particles.record.lock import writing
 from particles.record.reader import bibliography
 from particles.record.writer import read_commit
@@ -22,6 +22,9 @@ LAYOUT = Layout(
     "float64",
     {"name": "trial"},
 )
+
+
+MANIFEST = {"format": 1, "status": "done", "identity": "none", "sources": [], "segments": []}
 
 
 def block(first, count):
@@ -39,7 +42,7 @@ def written(directory, *chunks):
 
 
 def opened(directory):
-    (directory / "manifest.json").write_text(json.dumps({"status": "running", "sources": []}))
+    (directory / "manifest.json").write_text(json.dumps(MANIFEST))
     return pt.open(directory)
 
 
@@ -52,7 +55,7 @@ def test_what_is_written_is_read(tmp_path):
     )
     np.testing.assert_allclose(dataset.time, np.arange(10) / 10)
     np.testing.assert_array_equal(dataset.beta, [1, 4])
-    assert dataset.attrs == {"name": "trial", "status": "running"}
+    assert dataset.attrs == {"name": "trial", "status": "done"}
     assert dataset.tokens.attrs["units"] == "position"
     assert set(xarray.open_zarr(tmp_path / "data.zarr", consolidated=False, chunks=None).data_vars) == {
         "tokens",
@@ -85,7 +88,7 @@ def test_a_damaged_checkpoint_is_noticed(tmp_path):
     written(tmp_path, (0, 4))
     path = tmp_path / read_commit(tmp_path)["checkpoint"]
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(OSError, match="damaged"):
+    with pytest.raises(Damaged, match="damaged"):
         Writer(tmp_path, LAYOUT).reopen()
 
 
@@ -131,7 +134,12 @@ def test_what_is_no_run_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
         pt.open(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"status": "running"}')
+    for content in ("[]", "{}", json.dumps(MANIFEST | {"format": 99})):
+        (tmp_path / "manifest.json").write_text(content)
+        with pytest.raises(Damaged, match="damaged|format 99"):
+            pt.open(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST | {"status": "running"}))
+    assert pt.open(tmp_path).status == "interrupted"  # nobody is writing
     with pytest.raises(ValueError, match="no committed frame"):
         _ = pt.open(tmp_path).dataset
     written(tmp_path, (0, 4))

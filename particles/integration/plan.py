@@ -16,15 +16,24 @@ from .methods import METHODS
 
 
 def _observables(watch: Iterable[AbstractObservable | str]) -> tuple[AbstractObservable, ...]:
-    if isinstance(watch, str):
-        raise ValueError(f"`watch` is a list of observables; got the string {watch!r}. Write ({watch!r},).")
+    if isinstance(watch, str) or not isinstance(watch, Iterable):
+        raise ValueError(f"`watch` is a list of observables; got {watch!r}. Write ({watch!r},).")
     return tuple(observable(given) for given in watch)
+
+
+def _stops(stop: Iterable[AbstractStop]) -> tuple[AbstractStop, ...]:
+    if isinstance(stop, AbstractStop) or not isinstance(stop, Iterable):
+        raise ValueError(f"`stop` is a list of conditions; got {stop!r}. Write ({type(stop).__name__}(...),).")
+    return tuple(stop)
 
 
 def _frames(save: int | Iterable[float]) -> int | tuple[float, ...]:
     if isinstance(save, bool | str):
         raise ValueError(f"`save` is a number of frames, or their depths; got {save!r}")
-    return int(save) if isinstance(save, int | np.integer) else tuple(float(depth) for depth in save)
+    depths = int(save) if isinstance(save, int | np.integer) else tuple(float(depth) for depth in save)
+    if depths == ():
+        raise ValueError("`save` names no depth; the last one must be `until`")
+    return depths
 
 
 class Plan(Declared):
@@ -69,7 +78,7 @@ class Plan(Declared):
     rtol: Float[Array, ""] = parameter(1e-6, gt=0)
     atol: Float[Array, ""] = parameter(1e-9, gt=0)
     dt: Float[Array, ""] | None = parameter(None, gt=0)
-    stop: tuple[AbstractStop, ...] = ()
+    stop: tuple[AbstractStop, ...] = eqx.field(converter=_stops, default=())
     tokens: bool = option(True)
     chunk: int = option(10, ge=1)
     max_steps: int = option(100_000, ge=1)

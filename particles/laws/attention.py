@@ -100,7 +100,11 @@ class Attention(AbstractPotentialLaw):
             return partition(beta) / (2 * beta)
 
         def infinite_temperature() -> Float[Array, ""]:
-            return jax.jvp(partition, (beta,), (jnp.ones_like(beta),))[1] / 2
+            """The first two terms of (Z(beta) - 1) / (2 beta) at 0: the second has no value there, but a derivative."""
+            at, one = jax.lax.stop_gradient(beta), jnp.ones_like(beta)
+            slope = lambda beta: jax.jvp(partition, (beta,), (one,))[1]  # noqa: E731
+            first, second = jax.jvp(slope, (at,), (one,))
+            return first / 2 + (beta - at) * second / 4
 
         return jax.lax.cond(beta == 0, infinite_temperature, finite_temperature)
 
@@ -113,12 +117,14 @@ class Attention(AbstractPotentialLaw):
 
     def check_tokens(self, n: int, d: int) -> None:
         self.measure.check_tokens(n)
-        for slot in (self.score, self.value):
+        for slot, rows in ((self.score, None), (self.value, d)):
             for name, matrix in vars(slot).items():
-                if getattr(matrix, "ndim", 0) == 2 and matrix.shape[1] != d:
+                if getattr(matrix, "ndim", 0) == 2 and (
+                    matrix.shape[1] != d or matrix.shape[0] != (rows or matrix.shape[0])
+                ):
                     raise ValueError(
                         f"`{name}` of {type(slot).__name__} has shape {matrix.shape}, but tokens have dimension {d}: "
-                        f"its second size must be {d}"
+                        f"it must be {'k' if rows is None else d} x {d}"
                     )
 
     def _pair(self, x: Float[Array, "n d"]) -> Weighed:

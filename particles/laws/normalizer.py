@@ -83,8 +83,9 @@ class Mean(AbstractOnePass):
 
     .. math:: F_i = \sum_j \pi_{ij} e^{s_{ij}} v_j
 
-    The gradient flow of the energy, and the easier one to prove things about. Its clock is exponential in the score:
-    the field is of size e^beta where tokens have met, and overflows at scores above 88 in float32, 709 in float64.
+    With a symmetric form as score and value it is the gradient flow of the energy, and the easier one to prove
+    things about. Its clock is exponential in the score: the field is of size e^beta where tokens have met, and
+    overflows at scores above 88 in float32, 709 in float64.
 
     Cost
     ----

@@ -10,12 +10,13 @@ from .base import AbstractObservable
 
 
 class Energy(AbstractObservable):
-    r"""The interaction energy, which attention with the identity as value can only raise.
+    r"""The interaction energy; attention whose score and value are one symmetric form, without a mask, only raises it.
 
     .. math:: E_\beta = \frac{1}{2\beta} \sum_{ij} \pi_i \pi_{ij}\, e^{s(x_i, x_j)}
 
-    For `DotProduct` this is the energy of the literature; V = -I makes it fall. At beta = 0, where only the additive
-    constant 1/(2 beta) diverges, that constant is left out. Heads add. Overflows at scores above 88 in float32.
+    For `DotProduct` this is the energy of the literature; V = I and V = B symmetric raise it, V = -I makes it fall.
+    At beta = 0, where only the additive constant 1/(2 beta) diverges, that constant is left out. Heads add.
+    Overflows at scores above 88 in float32.
 
     Cost
     ----

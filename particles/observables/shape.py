@@ -31,8 +31,8 @@ class MeanCosine(AbstractObservable):
         n = x.shape[0]
         if n == 1:
             return jnp.ones((), x.dtype)
-        resultant = jnp.sum(directions(x), axis=0)
-        return (jnp.sum(resultant**2) - n) / (n * (n - 1))
+        u = directions(x)
+        return (jnp.sum(jnp.sum(u, axis=0) ** 2) - jnp.sum(u**2)) / (n * (n - 1))
 
 
 class OrderParameter(AbstractObservable):

@@ -78,7 +78,7 @@ class Observables(AbstractFigure):
     def refusal(self, dataset: xr.Dataset) -> str | None:
         names = observables(dataset)
         if not names or not dataset.sizes.get("time"):
-            return "the figure of observables needs an observable; name some in `plan.observables`"
+            return "the figure of observables needs an observable; name some in `plan.watch`"
         if not any(np.isfinite(dataset[name].values).any() for name in names):
             return "the figure of observables needs a frame that was reached; all values of this dataset are NaN"
         if self.log_depth and (dataset["time"].values > 0).sum() < 2:

@@ -44,6 +44,28 @@ def replace_json(path: pathlib.Path, content: Any) -> None:
     replace(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
+class Damaged(ValueError):
+    """A run directory whose files are not what was committed."""
+
+
+def load_json(path: pathlib.Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    """A JSON file with a table that has at least these keys.
+
+    Raises
+    ------
+    Damaged
+        If it is anything else.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise Damaged(f"{path} is damaged: {error}") from error
+    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise Damaged(f"{path} is damaged: it has no {', '.join(missing)}")
+    return content
+
+
 def digest(path: pathlib.Path) -> str:
     """The sha256 of a file."""
     with open(path, "rb") as file:

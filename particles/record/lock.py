@@ -42,6 +42,19 @@ def writing(directory: pathlib.Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def held(directory: pathlib.Path) -> bool:
+    """Whether a process holds a run directory at this moment."""
+    path = directory / NAME
+    if not path.exists():
+        return False
+    with open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _holder(descriptor: int) -> str:
     try:
         holder = json.loads(os.pread(descriptor, 4096, 0))

@@ -1,11 +1,12 @@
 """Reading a run directory: finished, interrupted, or still being written."""
 
 import functools
-import json
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from .writer import ARRAYS, MANIFEST, read_commit
+from .files import Damaged, load_json
+from .lock import held
+from .writer import ARRAYS, FORMAT, MANIFEST, checksum, read_commit
 
 if TYPE_CHECKING:
     import xarray
@@ -30,27 +31,47 @@ class Record:
 
         Raises
         ------
-        ValueError
+        Damaged
             If nothing is committed yet, or the arrays are damaged.
         """
         import xarray  # it brings pandas, half a second
 
         frames = read_commit(self.path)["frames"]
         if frames == 0:
-            raise ValueError(f"{self.path} holds no committed frame yet")
+            raise Damaged(f"{self.path} holds no committed frame yet")
         try:
             stored = xarray.open_zarr(self.path / ARRAYS, chunks=None, consolidated=False)
         except (OSError, ValueError, KeyError) as error:
-            raise ValueError(f"{self.path / ARRAYS} cannot be read: {error}") from error
+            raise Damaged(f"{self.path / ARRAYS} cannot be read: {error}") from error
         if stored.sizes["time"] < frames:
-            raise ValueError(f"{self.path} has {stored.sizes['time']} of {frames} committed frames: it is damaged")
+            raise Damaged(f"{self.path} has {stored.sizes['time']} of {frames} committed frames: it is damaged")
         labels = {name: (name, c.attrs["labels"], c.attrs) for name, c in stored.coords.items() if "labels" in c.attrs}
         return stored.isel(time=slice(0, frames)).assign_coords(labels).assign_attrs(status=self.status)
 
     @property
     def status(self) -> str:
-        """In one word: running, done, interrupted, or failed."""
-        return self.manifest["status"]
+        """In one word: new, running, done, interrupted (by a signal or a kill), or failed."""
+        status = self.manifest["status"]
+        return "interrupted" if status == "running" and not held(self.path) else status
+
+    def verify(self) -> None:
+        """Compares the arrays of a finished run with the checksums taken when it ended.
+
+        Raises
+        ------
+        Damaged
+            Naming the first array that has changed.
+        """
+        import zarr
+
+        group = zarr.open_group(self.path / ARRAYS, mode="r")
+        for name, expected in self.manifest.get("checksums", {}).items():
+            array = group.get(name)
+            if not isinstance(array, zarr.Array):
+                raise Damaged(f"{self.path / ARRAYS} is damaged: it has no array `{name}`")
+            axis = array.metadata.to_dict()["dimension_names"].index("time")  # pyright: ignore
+            if checksum(array, axis, self.manifest["chunk"]) != expected:
+                raise Damaged(f"{self.path / ARRAYS} is damaged: `{name}` is not what the run left")
 
     @property
     def config(self) -> str:
@@ -73,16 +94,17 @@ def open_record(path: str | pathlib.Path) -> Record:
     Raises
     ------
     ValueError
-        If it is not one, or its manifest is damaged.
+        If it is not one.
+    Damaged
+        If its manifest is damaged, or of another format.
     """
     path = pathlib.Path(path)
-    manifest = path / MANIFEST
-    if not manifest.exists():
+    if not (path / MANIFEST).exists():
         raise ValueError(f"{path} is not a run directory: it has no {MANIFEST}")
-    try:
-        return Record(path, json.loads(manifest.read_text()))
-    except ValueError as error:
-        raise ValueError(f"{manifest} is damaged: {error}") from error
+    manifest = load_json(path / MANIFEST, ("format", "status", "identity", "segments"))
+    if manifest["format"] != FORMAT:
+        raise Damaged(f"{path / MANIFEST} has format {manifest['format']}; this version reads {FORMAT}")
+    return Record(path, manifest)
 
 
 @functools.cache

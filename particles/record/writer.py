@@ -9,7 +9,6 @@ a block that an earlier one had counted.
 import dataclasses
 import hashlib
 import io
-import json
 import pathlib
 import shutil
 from collections.abc import Mapping
@@ -18,11 +17,12 @@ from typing import Any
 import numpy as np
 import zarr
 
-from .files import digest, replace, replace_json, sync, sync_directory
+from .files import Damaged, digest, load_json, replace, replace_json, sync, sync_directory
 
 ARRAYS, CHECKPOINTS, COMMIT = "data.zarr", "checkpoints", "commit.json"
 CONFIG, MANIFEST, LOG = "config.toml", "manifest.json", "log.txt"
 KEPT_CHECKPOINTS = 2
+FORMAT = 1  # of a run directory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Writer:
         self.directory = directory
         self.layout = layout
         self.frames = 0
+        self._blocks: list[str] = []  # a digest of each committed chunk
 
     @property
     def _arrays(self) -> pathlib.Path:
@@ -99,23 +100,27 @@ class Writer:
                 dimension_names=(*names, "time", *variable.dims),
                 attributes=dict(variable.attributes),
             )
-        self.frames = 0
+        self.frames, self._blocks = 0, []
 
     def reopen(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Goes back to the last commit; what was written after it will be written again. Returns checkpoint and notes.
 
         Raises
         ------
-        OSError
-            If the checkpoint does not have the content that was committed.
+        Damaged
+            If the checkpoint, or a block of the arrays, does not have the content that was committed.
         """
         for stray in self.directory.rglob("*.partial"):
             stray.unlink()
         commit = read_commit(self.directory)
-        self.frames = commit["frames"]
+        self.frames, self._blocks = commit["frames"], commit["blocks"]
         path = self.directory / commit["checkpoint"]
-        if digest(path) != commit["sha256"]:
-            raise OSError(f"{path} is damaged: its content is not what was committed")
+        if not path.exists() or digest(path) != commit["sha256"]:
+            raise Damaged(f"{path} is damaged: its content is not what was committed")
+        for k, block in enumerate(self._blocks):
+            first = k * self.layout.chunk
+            if self._digest(first, min(first + self.layout.chunk, self.frames)) != block:
+                raise Damaged(f"{self._arrays} is damaged: frames from {first} on are not what was committed")
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}, commit["notes"]
 
@@ -143,6 +148,7 @@ class Writer:
             array, axis = _array(group, name), self._axis(name)
             array[(slice(None),) * axis + (slice(self.frames, stop),)] = np.asarray(values, self.layout.dtype)
             self._sync(name, axis, array.ndim)
+        self._blocks = [*self._blocks, self._digest(self.frames, stop)]
         self._commit(stop, checkpoint, notes)
         self.frames = stop
 
@@ -161,9 +167,17 @@ class Writer:
         relative = pathlib.Path(CHECKPOINTS) / f"{frames:09d}.npz"
         replace(self.directory / relative, buffer.getvalue())
         commit = {"frames": frames, "checkpoint": relative.as_posix(), "sha256": digest(self.directory / relative)}
-        replace_json(self.directory / COMMIT, {**commit, "notes": dict(notes)})
+        replace_json(self.directory / COMMIT, {**commit, "blocks": self._blocks, "notes": dict(notes)})
         for old in sorted((self.directory / CHECKPOINTS).glob("*.npz"))[:-KEPT_CHECKPOINTS]:
             old.unlink()
+
+    def _digest(self, start: int, stop: int) -> str:
+        """A short hash of some frames of everything, as they stand on disk."""
+        group, total = zarr.open_group(self._arrays, mode="r"), hashlib.sha256()
+        for name in self._timed():
+            part = _array(group, name)[(slice(None),) * self._axis(name) + (slice(start, stop),)]
+            total.update(np.ascontiguousarray(part).tobytes())
+        return total.hexdigest()[:16]
 
     def _timed(self) -> dict[str, Variable]:
         depth = Variable((), (), {"long_name": "depth", "symbol": "$t$", "units": "1"})
@@ -185,8 +199,8 @@ def read_commit(directory: pathlib.Path) -> dict[str, Any]:
     """What counts in a run directory; nothing, if it was never committed to."""
     path = directory / COMMIT
     if not path.exists():
-        return {"frames": 0, "checkpoint": None, "sha256": None, "notes": {}}
-    return json.loads(path.read_text())
+        return {"frames": 0, "checkpoint": None, "sha256": None, "blocks": [], "notes": {}}
+    return load_json(path, ("frames", "checkpoint", "sha256", "blocks", "notes"))
 
 
 def checksum(array: zarr.Array, axis: int, chunk: int) -> str:
@@ -209,7 +223,7 @@ def _coordinate(group: zarr.Group, name: str, values: np.ndarray, attributes: Ma
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array:
-    array = group[name]
+    array = group.get(name)
     if not isinstance(array, zarr.Array):
-        raise OSError(f"{group.store_path}: {name} is not an array; the record is damaged")
+        raise Damaged(f"{group.store_path} is damaged: it has no array `{name}`")
     return array

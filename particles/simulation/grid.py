@@ -6,7 +6,9 @@ become one batch, moved by one compiled program; others form batches of their ow
 
 import dataclasses
 import itertools
+import json
 import math
+import re
 from typing import Any
 
 import equinox as eqx
@@ -21,7 +23,9 @@ from ..integration import Plan, State, begin
 from ..observables import AbstractObservable
 
 Member = tuple[Flow, Float[Array, "_ _"], Plan]
-COMMON = ("until", "save", "chunk", "watch", "tokens")  # what decides the shape of the record
+# What may differ between members: anything of the flow, the seed, and what does not decide the shape of the record.
+SWEPT = re.compile(r"seed|flow(\..+)?|start|start\.(?!path$|name$).+|plan\.(rtol|atol|dt|solver|max_steps|stop(\..+)?)")
+LARGEST_SWEEP = 1_000_000
 RESERVED = ("time", "token", "dim", "tokens")
 
 
@@ -53,12 +57,21 @@ def dimensions(sweep: dict[str, tuple[Any, ...]]) -> tuple[Dimension, ...]:
     """
     short = [path.rsplit(".", 1)[-1] for path in sweep]
     taken = {*RESERVED, *(cls.name for cls in family(AbstractObservable).values())}
+    count = math.prod(len(values) for values in sweep.values())
+    if count > LARGEST_SWEEP:
+        raise ValueError(f"sweep: {count} members; the largest sweep has {LARGEST_SWEEP}. Make several runs of it.")
     found = []
     for name, (path, values) in zip(short, sweep.items(), strict=True):
         if not values:
             raise ValueError(f"sweep.{path}: no values")
-        if path.startswith("plan.") and path.split(".")[1] in COMMON:
+        if not SWEPT.fullmatch(path):
             raise ValueError(f"sweep.{path}: all members of a sweep share `{path}`; make separate runs of it")
+        above = [other for other in sweep if path.startswith(f"{other}.")]
+        if above:
+            raise ValueError(f"sweep.{path}: `{above[0]}` is swept, too, and would overwrite it")
+        plain = [json.dumps(described(value)) for value in values]
+        if len(set(plain)) < len(plain):
+            raise ValueError(f"sweep.{path}: a value stands there twice")
         unique = short.count(name) == 1 and name not in taken
         found.append(Dimension(name if unique else path, path, tuple(values)))
     return tuple(found)

@@ -6,16 +6,15 @@ and why it ended; nothing is ever overwritten by a later one.
 
 import datetime
 import pathlib
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import machine
-from ..record import open_record
+from ..record import Damaged, open_record
 from ..record.files import replace, replace_json
-from ..record.writer import COMMIT, CONFIG, LOG, MANIFEST
-
-FORMAT = 1
+from ..record.writer import COMMIT, CONFIG, FORMAT, LOG, MANIFEST
 
 
 class Journal:
@@ -55,14 +54,24 @@ class Journal:
 
     @property
     def begun(self) -> bool:
-        """Whether anything is committed."""
-        return (self.directory / COMMIT).exists()
+        """Whether anything is committed.
+
+        Raises
+        ------
+        Damaged
+            If something was, and the file that says so is gone.
+        """
+        begun = (self.directory / COMMIT).exists()
+        if not begun and any(segment.get("to_frame", 0) > 0 for segment in self.manifest["segments"]):
+            raise Damaged(f"{self.directory} is damaged: frames were committed, but {COMMIT} is gone")
+        return begun
 
     def open_segment(self, frame: int) -> None:
         """Notes that work begins at a frame."""
         self._clock = time.monotonic()
         segment = {"started": _now(), "from_frame": frame, "provenance": machine.provenance()}
         self.manifest["segments"].append(segment)
+        self._compare(self.manifest["segments"][0]["provenance"], segment["provenance"])
         self.manifest["status"] = "running"
         replace_json(self.directory / MANIFEST, self.manifest)
         self.log(f"started at frame {frame}")
@@ -75,6 +84,14 @@ class Journal:
         self.manifest |= {"status": status, **facts}
         replace_json(self.directory / MANIFEST, self.manifest)
         self.log(f"{status} before frame {frame}" + (f": {reason}" if reason else ""))
+
+    def _compare(self, first: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """Says so if the run goes on under other conditions than it began: its last digits may then differ."""
+        other = [key for key in ("versions", "machine", "device", "devices", "environment") if first[key] != now[key]]
+        if other:
+            line = f"the run was begun with other {', '.join(other)}: what follows may differ in its last digits"
+            self.log(line)
+            print(f"particles: warning: {line}", file=sys.stderr)
 
     def log(self, line: str) -> None:
         """Adds a line to the log."""

@@ -5,6 +5,7 @@ after every chunk whether the numerics failed or somebody asked to stop. What is
 going on needs, so a run that was killed and resumed has the same bits as one that was not.
 """
 
+import sys
 from typing import Any
 
 import equinox as eqx
@@ -76,13 +77,20 @@ class Loop:
             self._close("interrupted", str(interruption))
             raise
         except (OSError, MemoryError, KeyboardInterrupt) as error:
-            self.journal.log(f"ended by {type(error).__name__}: {error}")
+            self._abandon(f"{type(error).__name__}: {error}")
             raise
         checksums = self.writer.finish()
         if self.failures:
             self._close("failed", "; ".join(self.failures), checksums=checksums)
             raise Failed(self.journal.reason)
         self._close("done", None, checksums=checksums)
+
+    def _abandon(self, reason: str) -> None:
+        """Notes why the run ended; where the disk is the reason, that note may fail, too, and says so."""
+        try:
+            self._close("interrupted", reason)
+        except OSError as error:
+            print(f"particles: warning: the manifest could not be updated: {error}", file=sys.stderr)
 
     def _to_the_end(self, flag: Flag) -> None:
         self._show()
@@ -150,7 +158,8 @@ class Loop:
         self.bar.set_postfix_str(f"{self.efforts[:, 0].sum()} steps")
 
     def _close(self, status: str, reason: str | None, **facts: Any) -> None:
-        ends = [Status.done if end == Status.running and status == "done" else end for end in self._statuses()]
+        complete = self.writer.frames == self.plan.frames
+        ends = [Status.done if end == Status.running and complete else end for end in self._statuses()]
         depths = np.zeros(len(ends))
         for batch in self.batches:
             depths[list(batch.members)] = np.ravel(batch.state.depth)

@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 import hashlib
+import inspect
+import io
 import json
 import pathlib
 import re
-import shutil
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -18,13 +19,14 @@ import tomli_w
 from jaxtyping import Array, Float
 
 from .. import machine
-from ..declaration import described, option, sources_of
+from ..declaration import Declared, described, option, sources_of
 from ..dynamics import Flow
 from ..experiment import AbstractExperiment, Verdict
 from ..integration import Plan, checked
 from ..record import Layout, Record, open_record
-from ..record.files import digest
+from ..record.files import digest, replace
 from ..record.lock import writing
+from ..record.writer import CONFIG, MANIFEST
 from ..starts import AbstractStart, DataError, Given
 from ..summation import AbstractSummation
 from .budget import Budget, budget
@@ -65,7 +67,7 @@ class Simulation(AbstractExperiment):
     flow: Flow
     plan: Plan
     name: str = option("run")
-    seed: int = option(0, ge=0)
+    seed: int = option(0, ge=0, lt=2**63)
     precision: Literal["float64", "float32"] = option("float64")
     sweep: dict[str, tuple[Any, ...]] = eqx.field(default_factory=dict)
     figures: tuple[str, ...] = option(())
@@ -111,8 +113,11 @@ class Simulation(AbstractExperiment):
 
     def identity(self) -> str:
         """A hash of all that the numbers depend on: the config, start files' content, the code that computes."""
-        content = self.content(start_digest) | {"figures": None, "name": None}
-        text = json.dumps([content, machine.code_digest()], sort_keys=True)
+        content: dict[str, Any] = self.content(start_digest)
+        content |= {"figures": None, "name": None}
+        content["sweep"] = list(content["sweep"].items())  # the order of a sweep is that of the record's dimensions
+        doubles = self.precision == "float64" or jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+        text = json.dumps([content, doubles, machine.code_digest(), foreign_code(self)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def content(self, file: Callable[[pathlib.Path], str] = str) -> dict[str, Any]:
@@ -246,9 +251,14 @@ def simulate(
         if x0 is None or plan is None or path is None:
             raise ValueError("simulate(flow, x0, plan, path) needs all four; a Simulation needs no more than a path")
         subject = _from_tokens(subject, x0, plan, pathlib.Path(path))
+    elif not isinstance(subject, Simulation):
+        raise ValueError(
+            f"simulate takes a Simulation, or a flow with its start and plan; got {type(subject).__name__}"
+        )
     elif x0 is not None or plan is not None:
         raise ValueError("a Simulation holds its own start and plan; leave out `x0` and `plan`")
     directory = pathlib.Path(path) if path is not None else subject.directory(pathlib.Path("runs"))
+    _check_vacant(directory)
     members = subject.prepared()
     shape = subject.layout(members)
     needed = subject.budget(members, shape)
@@ -259,7 +269,9 @@ def simulate(
         journal = Journal(directory, subject.facts(needed.summation), lambda: subject.config_text(keep))
         if journal.status == "failed":
             raise Failed(journal.reason)
-        if journal.status != "done":
+        if journal.status == "done":
+            open_record(directory).verify()
+        else:
             if journal.begun and not resume:
                 raise Unfinished(f"{directory} holds a part of this run; go on with it: particles resume {directory}")
             Loop(subject.plan, members, shape, journal, progress).run()
@@ -269,22 +281,64 @@ def simulate(
 def _from_tokens(flow: Flow, x0: Float[Array, "n d"], plan: Plan, directory: pathlib.Path) -> Simulation:
     """A simulation that starts from tokens at hand: they are kept as a file of the run directory."""
     tokens = np.asarray(checked(flow, x0, plan))
-    directory.mkdir(parents=True, exist_ok=True)
-    start = directory / "start.npy"
+    _check_vacant(directory)
+    buffer = io.BytesIO()
+    np.save(buffer, tokens)
+    start = directory / f"start-{hashlib.sha256(buffer.getvalue()).hexdigest()[:10]}.npy"
     if not start.exists():
-        np.save(start, tokens)
-    elif not np.array_equal(np.load(start, allow_pickle=False), tokens):
-        raise ValueError(f"{directory} holds a run from another start; choose another path")
+        if (directory / MANIFEST).exists():
+            raise ValueError(f"{directory} holds a run from another start; choose another path")
+        directory.mkdir(parents=True, exist_ok=True)
+        replace(start, buffer.getvalue())
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", directory.resolve().name).lstrip("._-")[:80] or "run"
     precision = "float64" if tokens.dtype == np.float64 else "float32"
-    return Simulation(Given(str(start)), flow, plan, name=directory.name, precision=precision)
+    return Simulation(Given(str(start)), flow, plan, name=name, precision=precision)
+
+
+def _check_vacant(directory: pathlib.Path) -> None:
+    """Refuses a directory with somebody else's files in it."""
+    if not directory.exists() or (directory / MANIFEST).exists():
+        return
+    strange = [
+        e.name for e in directory.iterdir() if e.name not in (CONFIG, "lock") and not e.name.startswith("start-")
+    ]
+    if strange:
+        raise ValueError(f"{directory} is not a run directory and not empty ({strange[0]}, ...); choose another path")
 
 
 def _kept(directory: pathlib.Path, path: pathlib.Path) -> str:
-    """Keeps a start file in the run directory, and returns its name there."""
-    kept = directory / f"start{path.suffix}"
-    if not kept.exists() or not kept.samefile(path):
-        shutil.copyfile(path, kept)
+    """Keeps a start file in the run directory, and returns its name there, which tells its content."""
+    kept = directory / f"start-{start_digest(path)[:10]}{path.suffix}"
+    if not kept.exists():
+        replace(kept, path.read_bytes())
     return kept.name
+
+
+def foreign_code(simulation: Simulation) -> list[str]:
+    """A hash of the source of every class that takes part and does not come from this package."""
+    home, found, waiting = __name__.split(".")[0], {}, [simulation]
+    while waiting:
+        noun = waiting.pop()
+        if isinstance(noun, Declared):
+            cls = type(noun)
+            if cls.__module__.split(".")[0] != home:
+                found[f"{cls.__module__}.{cls.__qualname__}"] = _source(cls)
+            waiting += [getattr(noun, field.name) for field in dataclasses.fields(noun)]
+        elif isinstance(noun, tuple | list):
+            waiting += noun
+        elif isinstance(noun, dict):
+            waiting += noun.values()
+    return [f"{name} {text}" for name, text in sorted(found.items())]
+
+
+def _source(cls: type) -> str:
+    """A hash of the file a class stands in; of its compiled methods where there is no file."""
+    try:
+        code = pathlib.Path(inspect.getfile(cls)).read_bytes()
+    except (OSError, TypeError):
+        methods = [vars(cls)[name] for name in sorted(vars(cls)) if inspect.isfunction(vars(cls)[name])]
+        code = b"".join(m.__code__.co_code + repr(m.__code__.co_consts).encode() for m in methods)
+    return hashlib.sha256(code).hexdigest()[:16]
 
 
 def start_digest(path: pathlib.Path) -> str:

@@ -73,7 +73,7 @@ def test_figures_come_in_the_order_asked_for_and_faults_before_the_first():
         ("cosines", stored.run(d=1, space="Euclidean"), "of dimension 2 or more, got 1; use `trajectories`"),
         ("trajectories", stored.run() * np.nan, "needs a frame that was reached"),
         ("observables", stored.run() * np.nan, "all values of this dataset are NaN"),
-        ("observables", stored.run()[["tokens"]], "needs an observable; name some in `plan.observables`"),
+        ("observables", stored.run()[["tokens"]], "needs an observable; name some in `plan.watch`"),
         ("trajectories", stored.run().isel(time=slice(0)), "at least one token and one frame"),
     ],
 )

@@ -75,3 +75,14 @@ def test_energy_without_its_constant_at_beta_zero_is_the_limit():
     energy = lambda beta: float(Energy()(pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(beta))), jnp.zeros(()), x))  # noqa: E731
     assert np.isclose(energy(0.0), 0.5 * float(jnp.sum(jnp.mean(x, axis=0) ** 2)), rtol=1e-12)
     assert np.isclose(energy(1e-5) - 1 / 2e-5, energy(0.0), atol=1e-5)
+
+
+def test_the_derivative_of_the_energy_at_beta_zero_is_the_limit():
+    """d/d beta of E(beta) - 1 / (2 beta) at 0, by central differences: rounding 1e-16 / h^2, error h^2."""
+    x, h = on_sphere(), 1e-3
+
+    def energy(beta):
+        return Energy()(pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(beta))), jnp.zeros(()), x)
+
+    numeric = (energy(h) - 1 / (2 * h) - energy(-h) + 1 / (-2 * h)) / (2 * h)
+    np.testing.assert_allclose(jax.grad(energy)(0.0), numeric, rtol=1e-5)
