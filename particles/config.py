@@ -416,7 +416,8 @@ def _class_at(content: Any, place: list[str | int]) -> type | None:
             cls = _called(slots, content)
             slots = _nouns(typing.get_type_hints(cls).get(step)) if cls else []
         known = (isinstance(content, dict) and step in content) or (isinstance(content, list) and isinstance(step, int))
-        content = content[step] if known else None
+        inner: Any = content
+        content = inner[step] if known else None
     return _called(slots, content)
 
 

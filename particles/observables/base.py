@@ -17,7 +17,8 @@ class AbstractObservable(Declared):
     """A function of a state, given the flow that moves it.
 
     A new one declares its `name`, its `symbol` in mathtext, its `unit`, the `dims` of a value (of `token`, `dim`), and
-    whether it is `positive` by definition, so that a logarithmic axis makes sense.
+    whether it is `positive` by definition, so that a logarithmic axis makes sense, and whether it is `pairwise`,
+    looking at `ROWS` rows of pairs at a time, which the estimate of memory must know.
     """
 
     name: ClassVar[str]
@@ -25,6 +26,7 @@ class AbstractObservable(Declared):
     unit: ClassVar[str] = "1"
     dims: ClassVar[tuple[str, ...]] = ()
     positive: ClassVar[bool] = False
+    pairwise: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, "..."]:

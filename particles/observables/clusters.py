@@ -38,6 +38,7 @@ class Clusters(AbstractObservable):
 
     delta: Float[Array, ""] = parameter(0.1, gt=0)
     name: ClassVar[str] = "clusters"
+    pairwise: ClassVar[bool] = True
     symbol: ClassVar[str] = "clusters"
     sources: ClassVar[tuple[str, ...]] = ("gower1969minimum", "geshkovski2024dynamic")
 

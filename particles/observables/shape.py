@@ -90,6 +90,7 @@ class Diameter(AbstractObservable):
     """
 
     name: ClassVar[str] = "diameter"
+    pairwise: ClassVar[bool] = True
     symbol: ClassVar[str] = r"$\max_{ij} d(x_i, x_j)$"
     positive: ClassVar[bool] = True
     unit: ClassVar[str] = "position"

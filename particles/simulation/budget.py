@@ -7,6 +7,7 @@ import pathlib
 from .. import machine
 from ..dynamics import Flow
 from ..integration import Plan
+from ..observables import ROWS
 from ..summation import AbstractSummation, Blocked
 
 STAGES = 16  # states a solver holds at once: stages, error, dense output, with room for the copies XLA makes
@@ -21,7 +22,8 @@ class Budget:
     Attributes
     ----------
     summation : what visits the pairs of one member.
-    memory : bytes at the peak; `gather` of them for pairs, `frames` for a chunk of frames.
+    memory : bytes at the peak; `gather` of them for pairs, `watching` for observables and stop conditions that look at
+        pairs, `frames` for a chunk of frames.
     disk : bytes of the finished record.
     evaluation : seconds of one evaluation of the field for all members, an order of magnitude.
     """
@@ -31,6 +33,7 @@ class Budget:
     tokens: int
     dim: int
     gather: int
+    watching: int
     frames: int
     disk: int
     evaluation: float
@@ -39,14 +42,15 @@ class Budget:
     def memory(self) -> int:
         """Bytes at the peak."""
         state = self.members * self.tokens * self.dim * 8
-        return BASE + self.gather + self.frames + STAGES * state
+        return BASE + self.gather + self.watching + self.frames + STAGES * state
 
     def lines(self) -> list[str]:
         """The estimate in words."""
         return [
             f"members     {self.members}",
             f"summation   {self.summation}",
-            f"memory      {_size(self.memory)} ({_size(self.gather)} of it for pairs, {_size(self.frames)} for frames)",
+            f"memory      {_size(self.memory)}, {_size(self.gather + self.watching)} of it for pairs, "
+            f"{_size(self.frames)} for frames",
             f"disk        {_size(self.disk)}",
             f"time        about {self.evaluation:.2g} s for one evaluation of the field (of order); "
             "how many it takes is for the solver to find out",
@@ -94,6 +98,7 @@ def budget(members: list[tuple[Flow, tuple[int, int], Plan]], itemsize: int, fra
     """The estimate for members given by flow, numbers of tokens and dimensions, and plan."""
     flow, (n, d), plan = max(members, key=lambda member: math.prod(member[1]))
     chosen = flow.summation.chosen(n, n, itemsize)
+    pairwise = bool(plan.stop) or any(watched.pairwise for watched in plan.watch)
     pairs = sum(tokens**2 for _, (tokens, _), _ in members)
     return Budget(
         summation=chosen,
@@ -101,6 +106,7 @@ def budget(members: list[tuple[Flow, tuple[int, int], Plan]], itemsize: int, fra
         tokens=n,
         dim=d,
         gather=len(members) * chosen.memory(n, n, d + 1, itemsize),
+        watching=2 * len(members) * ROWS * n * itemsize if pairwise else 0,
         frames=4 * plan.chunk * frame_bytes,
         disk=plan.frames * frame_bytes + 2 * len(members) * n * d * itemsize,
         evaluation=pairs / PAIRS_PER_SECOND,

@@ -29,7 +29,7 @@ from ..record.lock import writing
 from ..record.writer import CONFIG, MANIFEST
 from ..starts import AbstractStart, DataError, Given
 from ..summation import AbstractSummation
-from .budget import Budget, budget
+from .budget import STAGES, Budget, budget
 from .grid import Dimension, Member, combinations, dimensions
 from .journal import Journal
 from .layout import caption, layout
@@ -144,6 +144,13 @@ class Simulation(AbstractExperiment):
             If a member cannot start.
         """
         members = self.members()
+        tokens = sum(getattr(m.start, "tokens", 0) * getattr(m.start, "dim", 0) for m in members)
+        free = machine.free_memory()
+        if free is not None and STAGES * 8 * tokens > free:
+            raise MemoryError(
+                f"{len(members)} members with {tokens} coordinates in all need {STAGES * 8 * tokens / 2**30:.3g} GiB "
+                f"before any pair is looked at, and {free / 2**30:.3g} GiB are free: fewer tokens or members would fit"
+            )
         return [(member.flow, checked(member.flow, member.first(), member.plan), member.plan) for member in members]
 
     def layout(self, members: list[Member]) -> Layout:
