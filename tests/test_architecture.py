@@ -64,6 +64,11 @@ def test_readme_has_two_commands_and_the_gate_runs_the_second():
     assert "<!-- test command -->" in (HERE / ".ci" / "run").read_text()
 
 
+def test_the_package_carries_what_it_needs_at_run_time():
+    for name in ("py.typed", "__init__.pyi", "references.bib", "plots/particles.mplstyle"):
+        assert (HERE / "particles" / name).exists(), name
+
+
 def test_constraints_are_plain_pins():
     for line in (HERE / "constraints.txt").read_text().splitlines():
         assert re.fullmatch(r"(#.*)|([A-Za-z0-9_.-]+==[0-9A-Za-z.]+( ; python_version [<>=]+ \"3\.\d+\")?)", line), line
