@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import inspect
 import io
 import json
 import pathlib
@@ -19,18 +18,19 @@ import tomli_w
 from jaxtyping import Array, Float
 
 from .. import machine
-from ..declaration import Declared, described, option, sources_of
+from ..declaration import described, option, sources_of
 from ..dynamics import Flow
 from ..experiment import AbstractExperiment, Verdict
 from ..integration import Plan, checked
 from ..record import Layout, Record, open_record
-from ..record.files import digest, replace
+from ..record.files import replace
 from ..record.lock import writing
 from ..record.writer import CONFIG, MANIFEST
-from ..starts import AbstractStart, DataError, Given
+from ..starts import AbstractStart, Given
 from ..summation import AbstractSummation
 from .budget import STAGES, Budget, budget
 from .grid import Dimension, Member, combinations, dimensions
+from .identity import foreign_code, start_digest, with_files
 from .journal import Journal
 from .layout import caption, layout
 from .loop import Failed, Loop
@@ -122,7 +122,7 @@ class Simulation(AbstractExperiment):
 
     def content(self, file: Callable[[pathlib.Path], str] = str) -> dict[str, Any]:
         """The resolved config as plain data, every path of a start file replaced by `file(path)`."""
-        return _with_files(described(self), file)
+        return with_files(described(self), file)
 
     def directory(self, root: pathlib.Path) -> pathlib.Path:
         return root / f"{self.name}-{self.identity()[:10]}"
@@ -319,53 +319,3 @@ def _kept(directory: pathlib.Path, path: pathlib.Path) -> str:
     if not kept.exists():
         replace(kept, path.read_bytes())
     return kept.name
-
-
-def foreign_code(simulation: Simulation) -> list[str]:
-    """A hash of the source of every class that takes part and does not come from this package."""
-    home, found, waiting = __name__.split(".")[0], {}, [simulation]
-    while waiting:
-        noun = waiting.pop()
-        if isinstance(noun, Declared):
-            cls = type(noun)
-            if cls.__module__.split(".")[0] != home:
-                found[f"{cls.__module__}.{cls.__qualname__}"] = _source(cls)
-            waiting += [getattr(noun, field.name) for field in dataclasses.fields(noun)]
-        elif isinstance(noun, tuple | list):
-            waiting += noun
-        elif isinstance(noun, dict):
-            waiting += noun.values()
-    return [f"{name} {text}" for name, text in sorted(found.items())]
-
-
-def _source(cls: type) -> str:
-    """A hash of the file a class stands in; of its compiled methods where there is no file."""
-    try:
-        code = pathlib.Path(inspect.getfile(cls)).read_bytes()
-    except (OSError, TypeError):
-        methods = [vars(cls)[name] for name in sorted(vars(cls)) if inspect.isfunction(vars(cls)[name])]
-        code = b"".join(m.__code__.co_code + repr(m.__code__.co_consts).encode() for m in methods)
-    return hashlib.sha256(code).hexdigest()[:16]
-
-
-def start_digest(path: pathlib.Path) -> str:
-    """The hash of a start file.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read.
-    """
-    try:
-        return digest(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _with_files(content: Any, file: Callable[[pathlib.Path], str]) -> Any:
-    if isinstance(content, dict):
-        content = {key: _with_files(value, file) for key, value in content.items()}
-        if content.get("kind") == Given.__name__:
-            content["path"] = file(pathlib.Path(content["path"]))
-        return content
-    return [_with_files(value, file) for value in content] if isinstance(content, list) else content

@@ -1,0 +1,63 @@
+"""What a run's numbers depend on beside its parameters: the content of start files, and code from elsewhere."""
+
+import dataclasses
+import hashlib
+import inspect
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from ..declaration import Declared
+from ..record.files import digest
+from ..starts import DataError, Given
+
+
+def foreign_code(noun: Declared) -> list[str]:
+    """A hash of the source of every class that takes part and does not come from this package."""
+    home, found, waiting = __name__.split(".")[0], {}, [noun]
+    while waiting:
+        noun = waiting.pop()
+        if isinstance(noun, Declared):
+            cls = type(noun)
+            if cls.__module__.split(".")[0] != home:
+                found[f"{cls.__module__}.{cls.__qualname__}"] = _source(cls)
+            waiting += [getattr(noun, field.name) for field in dataclasses.fields(noun)]
+        elif isinstance(noun, tuple | list):
+            waiting += noun
+        elif isinstance(noun, dict):
+            waiting += noun.values()
+    return [f"{name} {text}" for name, text in sorted(found.items())]
+
+
+def _source(cls: type) -> str:
+    """A hash of the file a class stands in; of its compiled methods where there is no file."""
+    try:
+        code = pathlib.Path(inspect.getfile(cls)).read_bytes()
+    except (OSError, TypeError):
+        methods = [vars(cls)[name] for name in sorted(vars(cls)) if inspect.isfunction(vars(cls)[name])]
+        code = b"".join(m.__code__.co_code + repr(m.__code__.co_consts).encode() for m in methods)
+    return hashlib.sha256(code).hexdigest()[:16]
+
+
+def start_digest(path: pathlib.Path) -> str:
+    """The hash of a start file.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    """
+    try:
+        return digest(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def with_files(content: Any, file: Callable[[pathlib.Path], str]) -> Any:
+    """Plain data of a config with every path of a start file replaced by `file(path)`."""
+    if isinstance(content, dict):
+        content = {key: with_files(value, file) for key, value in content.items()}
+        if content.get("kind") == Given.__name__:
+            content["path"] = file(pathlib.Path(content["path"]))
+        return content
+    return [with_files(value, file) for value in content] if isinstance(content, list) else content
