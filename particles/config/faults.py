@@ -1,0 +1,77 @@
+"""What is wrong with a config, in words: the place as a path of keys, what was got, the nearest name."""
+
+import inspect
+import json
+import re
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+from ..declaration import family, nearest
+from ..experiment import AbstractExperiment
+from .models import fields_of, nouns_in
+
+
+class ConfigError(ValueError):
+    """A config with faults; `faults` lists them all."""
+
+    def __init__(self, where: str, faults: Iterable[str]):
+        self.faults = tuple(faults)
+        super().__init__("\n".join(f"{where}: {fault}" for fault in self.faults))
+
+
+def in_words(detail: Any, content: Any) -> str:
+    """One fault: its place as a path of keys, what was got, what was expected."""
+    place: list[Any] = []
+    node: Any = content
+    for k, step in enumerate(detail["loc"]):  # branches of unions stand among the keys, and are no part of the place
+        last = k == len(detail["loc"]) - 1 and detail["type"] in ("missing", "extra_forbidden")
+        if last or (isinstance(node, dict) and step in node) or (isinstance(node, list) and isinstance(step, int)):
+            place.append(step)
+            node = node[step] if not last else None
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).lstrip(".")
+    return f"{path or 'top level'}: {_reason(detail, content, place)}"
+
+
+def _reason(detail: Any, content: Any, place: list[str | int]) -> str:
+    kind, given, context = detail["type"], detail.get("input"), detail.get("ctx", {})
+    shown = json.dumps(given, default=str)[:80]
+    if kind == "extra_forbidden":
+        cls = _class_at(content, place[:-1])
+        known = list(fields_of(cls)) if cls else []
+        owner = f"{cls.__name__} has {known}" if cls else "it"
+        return f"unknown key `{place[-1]}`; {owner}.{nearest(str(place[-1]), known)}"
+    if kind == "missing":
+        return "is missing"
+    if kind in ("union_tag_invalid", "literal_error"):
+        word = str(context.get("tag", given))
+        known = re.findall("'([^']+)'", str(context.get("expected_tags", context.get("expected"))))
+        return f"got {word!r}, expected one of {known}.{nearest(word, known)}"
+    if kind in ("union_tag_not_found", "model_type", "model_attributes_type", "dict_type"):
+        return f'expected a table with a `kind`, like {{kind = "..."}}; got {shown}'
+    if kind == "value_error":
+        return str(context["error"])
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}; got {shown}"
+
+
+def _class_at(content: Any, place: list[str | int]) -> type | None:
+    """The class that a table of a config calls."""
+    slots: list[type] = [AbstractExperiment]
+    for step in place:
+        if isinstance(step, str):
+            cls = _called(slots, content)
+            slots = nouns_in(typing.get_type_hints(cls).get(step)) if cls else []
+        known = (isinstance(content, dict) and step in content) or (isinstance(content, list) and isinstance(step, int))
+        inner: Any = content
+        content = inner[step] if known else None
+    return _called(slots, content)
+
+
+def _called(slots: list[type], table: Any) -> type | None:
+    named = table.get("kind") if isinstance(table, dict) else None
+    for slot in slots:
+        if not inspect.isabstract(slot):
+            return slot
+        if isinstance(named, str) and named in family(slot):
+            return family(slot)[named]
+    return None

@@ -1,0 +1,139 @@
+"""The models that check a config, derived from the classes it can call: fields, defaults, bounds and families."""
+
+import dataclasses
+import functools
+import inspect
+import types
+import typing
+from typing import Annotated, Any, ClassVar, Literal
+
+import pydantic
+
+from ..declaration import Declared, family, given_name, summary
+from ..experiment import AbstractExperiment
+from ..simulation import Simulation
+
+
+@functools.cache
+def experiments() -> pydantic.TypeAdapter:
+    """What checks a whole config: one of the experiments that are known."""
+    adapter = pydantic.TypeAdapter(_slot(AbstractExperiment))
+    rebuild(adapter)
+    return adapter
+
+
+def rebuild(adapter: pydantic.TypeAdapter) -> None:
+    """Makes the references between models known to something that checks."""
+    adapter.rebuild(force=True, _types_namespace=_namespace())
+
+
+@functools.cache
+def _namespace() -> dict[str, Any]:
+    """A type for each family and a model for each class that a config can reach, by name."""
+    namespace: dict[str, Any] = {}
+    models: dict[type, type[pydantic.BaseModel]] = {}
+    waiting: list[type] = [AbstractExperiment]
+    while waiting:
+        cls = waiting.pop()
+        if _key(cls) in namespace:
+            continue
+        abstract = inspect.isabstract(cls)
+        members = tuple(family(cls).values()) if abstract else (cls,)
+        for member in members:
+            if member not in models:
+                models[member] = _model(member)
+                waiting += _mentioned(member)
+        called = Annotated[models.get(cls, object), pydantic.AfterValidator(_constructed)]
+        namespace[_key(cls)] = _union(cls, {member: models[member] for member in members}) if abstract else called
+    for model in models.values():
+        model.model_rebuild(_types_namespace=namespace)
+    return namespace
+
+
+def _key(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__name__}".replace(".", "_")
+
+
+def _slot(cls: type) -> Any:
+    return typing.ForwardRef(_key(cls))
+
+
+def _union(cls: type, models: dict[type, type[pydantic.BaseModel]]) -> Any:
+    """One of a family: a table with a `kind`, or a bare name where members carry names."""
+    tables: Any = tuple(models.values())
+    chosen = Annotated[typing.Union[tables], pydantic.Field(discriminator="kind")] if len(tables) > 1 else tables[0]  # noqa: UP007
+    table = Annotated[chosen, pydantic.AfterValidator(_constructed)]
+    names = {given_name(member): member for member in models}
+    if None in names:
+        return table
+    by_name: Any = Annotated[Literal[tuple(names)], pydantic.AfterValidator(lambda name: names[name]())]
+    tagged: Any = typing.Union[Annotated[table, pydantic.Tag("table")], Annotated[by_name, pydantic.Tag("name")]]  # noqa: UP007
+    return Annotated[tagged, pydantic.Discriminator(lambda value: "name" if isinstance(value, str) else "table")]
+
+
+class _Node(pydantic.BaseModel):
+    """A checked table, and the class it calls."""
+
+    model_config = pydantic.ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True, protected_namespaces=()
+    )
+    called: ClassVar[type]
+
+
+def _model(cls: type) -> type[pydantic.BaseModel]:
+    fields: Any = fields_of(cls)
+    kind: Any = (Literal[cls.__name__], ... if inspect.isabstract(cls.__mro__[1]) else cls.__name__)
+    model = pydantic.create_model(_key(cls), __base__=_Node, __doc__=summary(cls), kind=kind, **fields)
+    model.called = cls
+    return model
+
+
+def _constructed(node: _Node) -> Any:
+    """Calls the constructor, so that its own checks report in their place."""
+    given = [name for name in node.model_fields_set if name != "kind"]
+    return node.called(**{name: getattr(node, name) for name in given})
+
+
+def fields_of(cls: type) -> dict[str, tuple[Any, Any]]:
+    """The fields of a model: what a config may hold at each, and its default."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    found = {}
+    for field in dataclasses.fields(cls):  # pyright: ignore[reportArgumentType]
+        if cls is Simulation and field.name == "sweep":
+            continue
+        optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        default = None if optional else ...
+        plain = _plain(hints[field.name], dict(field.metadata.get("bounds", {})))
+        found[field.name] = (plain, pydantic.Field(default) if optional else pydantic.Field(...))
+    return found
+
+
+def _plain(hint: Any, bounds: dict[str, Any]) -> Any:
+    """What a config may hold where a class has a given annotation."""
+    number = Annotated[float, pydantic.Field(allow_inf_nan=False, **bounds)]
+    if hasattr(hint, "dim_str"):  # an array: a number, or lists of lists of numbers
+        return functools.reduce(lambda inner, _: list[inner], hint.dim_str.split(), number)
+    if hint is float:
+        return number
+    if hint is int:
+        return Annotated[int, pydantic.Field(**bounds)]
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return typing.Union[tuple(_plain(argument, bounds) for argument in arguments)]  # noqa: UP007
+    if origin is tuple:
+        return tuple[_plain(arguments[0], bounds), ...]
+    if isinstance(hint, type) and issubclass(hint, Declared):
+        return _slot(hint)
+    return hint
+
+
+def _mentioned(cls: type) -> list[type]:
+    """The nouns that appear in the annotations of a class."""
+    return [noun for hint in typing.get_type_hints(cls).values() for noun in nouns_in(hint)]
+
+
+def nouns_in(hint: Any) -> list[type]:
+    """The nouns that an annotation mentions."""
+    if isinstance(hint, type) and issubclass(hint, Declared):
+        return [hint]
+    return [noun for argument in typing.get_args(hint) for noun in nouns_in(argument)]

@@ -1,0 +1,85 @@
+"""From a file and a few overrides to plain data: what TOML is refused, where its start files may lie."""
+
+import json
+import pathlib
+import tomllib
+from typing import Any
+
+from .faults import ConfigError
+
+SIZE_LIMIT = 2**20  # bytes of a config
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+    """The content of a TOML file, as plain data."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(SIZE_LIMIT + 1)
+    except OSError as error:
+        raise ConfigError(str(path), [f"cannot be read: {error.strerror}"]) from None
+    if len(text) > SIZE_LIMIT:
+        raise ConfigError(path.name, [f"larger than {SIZE_LIMIT} bytes; data belongs into a file of its own"])
+    return _parsed(text, path.name)
+
+
+def _parsed(text: bytes, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text.decode())
+    except RecursionError:
+        raise ConfigError(where, ["nested too deeply"]) from None
+    except ValueError as error:  # a syntax error, a number beyond all bounds, or no text at all
+        raise ConfigError(where, [f"is not TOML: {error}"]) from None
+
+
+def as_json(content: dict[str, Any]) -> str:
+    """As JSON, because strict validation of JSON takes lists for tuples and integers for floats, and nothing else."""
+    return json.dumps(content, default=str)
+
+
+def overridden(content: dict[str, Any], override: str) -> list[str]:
+    """Sets one value in place; returns the faults."""
+    path, equals, text = override.partition("=")
+    path = path.strip()
+    if not equals or not path:
+        return [f"override {override!r}: expected key.path=value"]
+    try:
+        parsed = _parsed(f"value = {text}".encode(), "override")
+    except ConfigError as error:
+        if not text.strip().replace("_", "").replace("-", "").replace(".", "").isalnum():
+            return [f"override {override!r}: {error}"]
+        parsed = {"value": text.strip()}
+    if set(parsed) != {"value"}:
+        return [f"override {override!r}: expected exactly one value"]
+    keys: list[Any] = ["sweep", path.removeprefix("sweep.")] if path.startswith("sweep.") else path.split(".")
+    node: Any = content
+    for k, key in enumerate(keys):
+        if isinstance(node, list):
+            if not key.isdigit() or int(key) >= len(node):
+                return [f"override {override!r}: `{key}` is not a position among {len(node)} entries"]
+            key = int(key)
+        elif not isinstance(node, dict):
+            return [f"override {override!r}: `{'.'.join(keys[:k])}` is a value and has no `{key}`"]
+        if k == len(keys) - 1:
+            node[key] = parsed["value"]
+        else:
+            node = node[key] if isinstance(node, list) else node.setdefault(key, {})
+    return []
+
+
+def anchored(node: Any, root: pathlib.Path, place: str) -> list[str]:
+    """Makes the paths of start files absolute, in place; returns faults for those that leave the config's folder."""
+    if isinstance(node, list):
+        return [fault for k, entry in enumerate(node) for fault in anchored(entry, root, f"{place}[{k}]")]
+    if not isinstance(node, dict):
+        return []
+    faults = []
+    if node.get("kind") == "Given" and isinstance(node.get("path"), str):
+        path = (root / node["path"]).resolve()
+        if path.is_relative_to(root):
+            node["path"] = str(path)
+        else:
+            faults = [
+                f"{place}.path: {node['path']!r} lies outside the config's folder; put the file beside the config"
+            ]
+    inner = [fault for key, entry in node.items() for fault in anchored(entry, root, f"{place}.{key}".lstrip("."))]
+    return faults + inner
