@@ -34,6 +34,8 @@ Family = Literal[
     "measures",
     "normalizers",
     "values",
+    "flows",
+    "noises",
     "starts",
     "observables",
     "stops",

@@ -36,9 +36,23 @@ def as_float(value: Any) -> Any:
     return value  # something a transformation put in the place of an array
 
 
-def parameter(default: Any = dataclasses.MISSING, **bounds: float | int) -> Any:
-    """A floating parameter: a leaf of the pytree, swept and differentiated; `gt`, `ge`, `lt`, `le` bound each entry."""
-    return _field(default, bounds, converter=as_float)
+def as_floats(values: Any) -> Any:
+    """Several parameters, each as a floating array."""
+    return tuple(as_float(value) for value in values) if isinstance(values, list | tuple) else values
+
+
+def parameter(
+    default: Any = dataclasses.MISSING,
+    *,
+    converter: Callable[[Any], Any] = as_float,
+    infinite: bool = False,
+    **bounds: float | int,
+) -> Any:
+    """A floating parameter: a leaf of the pytree, swept and differentiated; `gt`, `ge`, `lt`, `le` bound each entry.
+
+    Where `infinite` is said, a number that grows without bound has its limit as a value.
+    """
+    return _field(default, bounds, infinite=infinite, converter=converter)
 
 
 def option(
@@ -48,13 +62,13 @@ def option(
     return _field(default, bounds, static=True, converter=converter)
 
 
-def _field(default: Any, bounds: dict[str, float | int], **kind: Any) -> Any:
+def _field(default: Any, bounds: dict[str, float | int], infinite: bool = False, **kind: Any) -> Any:
     unknown = set(bounds) - set(BOUNDS)
     if unknown:
         raise ValueError(f"unknown bounds {sorted(unknown)}; known are {sorted(BOUNDS)}")
     if default is not dataclasses.MISSING:
         kind["default"] = default
-    return eqx.field(metadata={"bounds": bounds}, **kind)
+    return eqx.field(metadata={"bounds": bounds, "infinite": infinite}, **kind)
 
 
 class Declared(eqx.Module):
@@ -77,7 +91,7 @@ class Declared(eqx.Module):
                 raise ValueError(f"`{field.name}` of {type(self).__name__} {fault}")
             if bounds is None or value is None or isinstance(value, Tracer):
                 continue
-            fault = bound_fault(value, bounds)
+            fault = bound_fault(value, bounds, field.metadata["infinite"])
             if fault:
                 raise ValueError(f"`{field.name}` of {type(self).__name__} {fault}")
 
@@ -108,15 +122,18 @@ def concrete(value: Any) -> np.ndarray | None:
     return None if isinstance(value, Tracer) else np.asarray(value)
 
 
-def bound_fault(value: Any, bounds: dict[str, float | int]) -> str | None:
+def bound_fault(value: Any, bounds: dict[str, float | int], infinite: bool = False) -> str | None:
     """What is wrong with a value, in words, or None."""
+    if isinstance(value, tuple) and any(hasattr(entry, "shape") for entry in value):
+        faults = (bound_fault(entry, bounds, infinite) for entry in value)
+        return next((fault for fault in faults if fault), None)
     entries = value if isinstance(value, tuple) else (value,)
     if not entries or not all(isinstance(e, int | float | np.ndarray | np.generic | jax.Array) for e in entries):
         return None
     numbers = np.asarray(value)
     if numbers.dtype == object:  # a whole number beyond all machine numbers
         return f"must be less than {2**63}; got {value}"
-    if not np.all(np.isfinite(numbers)):
+    if not np.all(np.isfinite(numbers) | (infinite & ~np.isnan(numbers))):
         return f"must be finite; got {_shown(numbers)}"
     for name, limit in bounds.items():
         if not np.all(_HOLDS[name](numbers, limit)):
@@ -126,6 +143,36 @@ def bound_fault(value: Any, bounds: dict[str, float | int]) -> str | None:
 
 def _shown(numbers: np.ndarray) -> str:
     return f"{numbers.item():g}" if numbers.ndim == 0 else np.array2string(numbers, threshold=8, precision=6)
+
+
+def replaced(noun: Any, values: dict[str, Any]) -> Any:
+    """The noun with other values at some paths, `score.beta`; every constructor on the way checks again, once.
+
+    Raises
+    ------
+    ValueError
+        If there is no such parameter.
+    """
+    below: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        head, _, rest = path.partition(".")
+        below.setdefault(head, {})[rest] = value
+    if isinstance(noun, tuple):
+        for head in below:
+            if not head.isdigit() or int(head) >= len(noun):
+                raise ValueError(f"`{head}` is not a position among {len(noun)} entries")
+        return tuple(_inner(entry, below[str(k)]) if str(k) in below else entry for k, entry in enumerate(noun))
+    names = [field.name for field in dataclasses.fields(noun)] if isinstance(noun, Declared) else []
+    for head in below:
+        if head not in names:
+            raise ValueError(
+                f"`{head}` is not a parameter of {type(noun).__name__}, which has {names}.{nearest(head, names)}"
+            )
+    return dataclasses.replace(noun, **{head: _inner(getattr(noun, head), inner) for head, inner in below.items()})
+
+
+def _inner(noun: Any, values: dict[str, Any]) -> Any:
+    return values[""] if "" in values else replaced(noun, values)
 
 
 def described(value: Any) -> Any:

@@ -1,8 +1,9 @@
 """What there is to choose from: every family, every final class in it, with its parameters and its source."""
 
 import dataclasses
+import inspect
 
-from . import laws, observables, spaces, starts, stopping, summation
+from . import dynamics, laws, observables, spaces, starts, stopping, summation
 from .declaration import Declared, family, given_name, summary
 from .experiment import AbstractExperiment
 from .integration import METHODS
@@ -16,6 +17,12 @@ FAMILIES: dict[str, type] = {
     "measures": laws.AbstractMeasure,
     "normalizers": laws.AbstractNormalizer,
     "values": laws.AbstractValue,
+    "gates": laws.AbstractGate,
+    "maps": laws.AbstractMap,
+    "schedules": laws.AbstractSchedule,
+    "norms": laws.AbstractNorm,
+    "flows": dynamics.AbstractFlow,
+    "noises": dynamics.AbstractNoise,
     "starts": starts.AbstractStart,
     "observables": observables.AbstractObservable,
     "stops": stopping.AbstractStop,
@@ -31,7 +38,7 @@ def lines(name: str) -> list[str]:
         return [_method(solver) for solver in METHODS]
     listed = [_member(cls) for cls in family(FAMILIES[name]).values()]
     if name == "laws":
-        for slot in ("scores", "measures", "normalizers", "values"):
+        for slot in ("scores", "measures", "normalizers", "values", "gates", "maps", "schedules", "norms"):
             listed += [f"[{slot}]", *lines(slot)]
     return listed
 
@@ -40,7 +47,18 @@ def _member(cls: type[Declared]) -> str:
     parameters = ", ".join(_parameter(field) for field in dataclasses.fields(cls))
     name = f"{given_name(cls)} = {cls.__name__}" if given_name(cls) else cls.__name__
     source = f" [{', '.join(cls.sources)}]" if cls.sources else ""
-    return f"{name}({parameters}): {summary(cls)}{source}"
+    formula = f"  {_formula(cls)}" if _formula(cls) else ""
+    return f"{name}({parameters}): {summary(cls)}{formula}{source}"
+
+
+def _formula(cls: type) -> str:
+    """The first formula of a class's docstring, on one line."""
+    lines = (inspect.getdoc(cls) or "").split("\n")
+    start = next((k for k, line in enumerate(lines) if line.startswith(".. math::")), None)
+    if start is None:
+        return ""
+    end = next((k for k in range(start, len(lines)) if not lines[k].strip()), len(lines))
+    return " ".join(line.strip() for line in lines[start:end]).removeprefix(".. math::").strip()
 
 
 def _parameter(field: dataclasses.Field) -> str:
@@ -54,4 +72,5 @@ def _parameter(field: dataclasses.Field) -> str:
 def _method(name: str) -> str:
     method = METHODS[name]
     steps = "adaptive steps, or constant ones with `dt`" if method.adaptive else "constant steps: give `dt`"
-    return f"{name}: order {method.order}, {'implicit, matrix-free, ' if method.implicit else ''}{steps}"
+    note = f"; {method.note}" if method.note else ""
+    return f"{name}: order {method.order}, {'implicit, matrix-free, ' if method.implicit else ''}{steps}{note}"

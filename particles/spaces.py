@@ -1,12 +1,14 @@
 """Where tokens live.
 
 A space knows four things: how to bring a point back onto itself (`project`), how to keep a velocity from leaving it
-(`tangent`), how far two points are apart (`distance`), and how to draw from its uniform law (`uniform`). It knows
-nothing of attention or of time. Tokens are always rows of an array in the ambient space, `[n d]`, so a law is written
-once, in ambient coordinates, and every space can hold it.
+(`tangent`), how far two points are apart (`distance`), and how to draw from its uniform law (`uniform`). One without a
+boundary also knows how a free particle moves in it (`acceleration`). It knows nothing of attention or of time. Tokens
+are always rows of an array in the ambient space, `[n d]`, so a law is written once, in ambient coordinates, and every
+space can hold it.
 """
 
 import abc
+import itertools
 from typing import ClassVar
 
 import jax
@@ -50,6 +52,26 @@ class AbstractSpace(Declared):
     def check_dim(self, d: int) -> None:
         """Raises ValueError if the space does not exist in ambient dimension d."""
 
+    @property
+    def smooth(self) -> bool:
+        """Whether the space has no boundary and says how a free particle moves in it: inertia and noise need that."""
+        return False
+
+    @property
+    def edges(self) -> tuple[int, ...]:
+        """The numbers of leading coordinates that form a space of their own, whatever the coordinates after them do."""
+        return ()
+
+    def acceleration(self, x: Float[Array, "n d"], v: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """The acceleration of free particles at x with tangent velocity v, which keeps them in the space.
+
+        Raises
+        ------
+        ValueError
+            If the space is not `smooth`.
+        """
+        raise ValueError(f"a {type(self).__name__} does not say how a free particle moves in it")
+
 
 class Euclidean(AbstractSpace):
     """All of R^d: nothing to project, nothing to leave.
@@ -85,6 +107,13 @@ class Euclidean(AbstractSpace):
 
     def check_dim(self, d: int) -> None:
         _at_least(1, d, "Euclidean space")
+
+    @property
+    def smooth(self) -> bool:
+        return True
+
+    def acceleration(self, x: Float[Array, "n d"], v: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        return jnp.zeros_like(x)
 
 
 class Sphere(AbstractSpace):
@@ -131,6 +160,13 @@ class Sphere(AbstractSpace):
 
     def check_dim(self, d: int) -> None:
         _at_least(2, d, "a sphere (in dimension 1 it is two points, which nothing can join)")
+
+    @property
+    def smooth(self) -> bool:
+        return True
+
+    def acceleration(self, x: Float[Array, "n d"], v: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        return -x * (jnp.sum(v * v, axis=-1, keepdims=True) / jnp.sum(x * x, axis=-1, keepdims=True))
 
 
 class Ball(AbstractSpace):
@@ -233,6 +269,18 @@ class Product(AbstractSpace):
     def check_dim(self, d: int) -> None:
         if d != sum(self.dims):
             raise ValueError(f"this Product has dims={self.dims}, which sum to {sum(self.dims)}; got dimension {d}")
+
+    @property
+    def smooth(self) -> bool:
+        return all(factor.smooth for factor in self.factors)
+
+    @property
+    def edges(self) -> tuple[int, ...]:
+        return tuple(itertools.accumulate(self.dims))
+
+    def acceleration(self, x: Float[Array, "n d"], v: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        pairs = zip(self.factors, self._split(x), self._split(v), strict=True)
+        return jnp.concatenate([f.acceleration(p, w) for f, p, w in pairs], axis=-1)
 
 
 def chord(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:

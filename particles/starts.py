@@ -189,6 +189,50 @@ class Blobs(AbstractStart):
         return space.project(centers[jnp.arange(self.tokens) % self.blobs] + self.spread * cloud)
 
 
+class Together(AbstractStart):
+    """Several starts, one after another in the list of tokens: species, each with its own.
+
+    Parameters
+    ----------
+    parts : the starts.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or their dimensions differ.
+
+    Source
+    ------
+    geshkovski2023perspective, for the single starts.
+    """
+
+    parts: tuple[AbstractStart, ...]
+    sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective",)
+
+    def __check_init__(self):
+        dims = [part.dim for part in self.parts if hasattr(part, "dim")]
+        if not self.parts or len(set(dims)) > 1:
+            raise ValueError(f"Together needs parts of one dimension, at least one; got dimensions {dims}")
+
+    @property
+    def tokens(self) -> int:
+        """How many there are in all; unknown where a part comes from a file."""
+        return sum(part.tokens for part in self.parts)  # pyright: ignore[reportAttributeAccessIssue]
+
+    @property
+    def dim(self) -> int:
+        """Their dimension; unknown where the first part comes from a file."""
+        return self.parts[0].dim  # pyright: ignore[reportAttributeAccessIssue]
+
+    def __call__(self, space: AbstractSpace, key: PRNGKeyArray) -> Float[Array, "n d"]:
+        keys = jax.random.split(key, len(self.parts))
+        starts = [part(space, one) for part, one in zip(self.parts, keys, strict=True)]
+        dims = {x.shape[1] for x in starts}
+        if len(dims) > 1:
+            raise ValueError(f"Together needs parts of one dimension; got {sorted(dims)}")
+        return jnp.concatenate(starts)
+
+
 class Given(AbstractStart):
     """Tokens from a file: `.npy`, `.npz` or `.csv`, one row for each token. Nothing in the file is ever executed.
 

@@ -3,11 +3,12 @@
 import abc
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from .declaration import Declared, parameter
-from .dynamics import Flow
+from .dynamics import AbstractFlow
 from .observables import labels
 
 
@@ -15,8 +16,8 @@ class AbstractStop(Declared):
     """A condition that ends a run before its planned depth."""
 
     @abc.abstractmethod
-    def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Bool[Array, ""]:
-        """Whether to stop in this state."""
+    def __call__(self, flow: AbstractFlow, t: Float[Array, ""], state: PyTree) -> Bool[Array, ""]:
+        """Whether to stop in this state, which is the tokens where the flow is of first order."""
 
 
 class OneCluster(AbstractStop):
@@ -34,12 +35,14 @@ class OneCluster(AbstractStop):
     delta: Float[Array, ""] = parameter(0.1, gt=0)
     sources: ClassVar[tuple[str, ...]] = ("geshkovski2024dynamic",)
 
-    def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Bool[Array, ""]:
-        return jnp.all(labels(flow.space, x, self.delta) == 0)
+    def __call__(self, flow: AbstractFlow, t: Float[Array, ""], state: PyTree) -> Bool[Array, ""]:
+        return jnp.all(labels(flow.space, flow.tokens(state), self.delta) == 0)
 
 
 class Steady(AbstractStop):
     """Stop when no token moves faster than a given speed. A metastable state may be slower than that for a long time.
+
+    Tokens with inertia must be slow and feel no force above that number either. Under noise the drift alone counts.
 
     Parameters
     ----------
@@ -57,5 +60,7 @@ class Steady(AbstractStop):
     speed: Float[Array, ""] = parameter(1e-8, gt=0)
     sources: ClassVar[tuple[str, ...]] = ("hairer1993solving",)
 
-    def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Bool[Array, ""]:
-        return jnp.max(jnp.linalg.norm(flow(t, x), axis=1)) < self.speed.astype(x.dtype)
+    def __call__(self, flow: AbstractFlow, t: Float[Array, ""], state: PyTree) -> Bool[Array, ""]:
+        rates = [jnp.max(jnp.linalg.norm(rate, axis=-1)) for rate in jax.tree.leaves(flow(t, state)) if rate.ndim]
+        fastest = rates[0] if len(rates) == 1 else jnp.max(jnp.stack(rates))
+        return fastest < self.speed.astype(fastest.dtype)

@@ -4,14 +4,18 @@ import jax.numpy as jnp
 import numpy as np
 
 import particles as pt
-from particles import laws, observables, spaces, starts, stopping, summation
-from particles.laws import measure, normalizer, score, value
+from particles import dynamics, laws, observables, spaces, starts, stopping, summation
+from particles.dynamics import noise
+from particles.laws import gate, maps, measure, norm, normalizer, schedule, score, value
 
 N, D = 7, 3
 
 MATRIX = np.array([[0.8, 0.3, -0.1], [-0.2, 1.1, 0.4], [0.5, -0.3, 0.9]])
 WIDE = np.array([[0.8, 0.3, -0.1], [-0.2, 1.1, 0.4]])
 MASSES = np.array([0.05, 0.2, 0.1, 0.25, 0.15, 0.05, 0.2])
+
+DENSITIES = np.random.default_rng(4).uniform(0.2, 1.5, (N, N)) * (np.random.default_rng(5).random((N, N)) < 0.8)
+MLP = maps.Perceptron((WIDE, MATRIX[:, :2]), (MATRIX[0, :2], MATRIX[1]), "tanh")
 
 SAMPLES = {
     spaces.Euclidean: spaces.Euclidean(),
@@ -23,24 +27,104 @@ SAMPLES = {
     summation.Auto: summation.Auto(dense_bytes=0),
     score.DotProduct: score.DotProduct(2.0, query=WIDE, key=WIDE[::-1]),
     score.SquaredDistance: score.SquaredDistance(2.0, query=WIDE),
+    score.Metric: score.Metric(maps.Residual(MLP), 2.0),
+    score.Geodesic: score.Geodesic(2.0, radius=1.5),
+    score.Cosine: score.Cosine(2.0, query=WIDE, key=WIDE[::-1]),
+    score.Additive: score.Additive(MATRIX[0, :2], WIDE, WIDE[::-1], 3.0),
+    score.LogDistance: score.LogDistance(2.0, 0.05, WIDE),
+    score.Constant: score.Constant(),
+    score.Within: score.Within(0.6),
+    score.LogFeatures: score.LogFeatures(maps.EluPlusOne(WIDE)),
+    score.Sum: score.DotProduct(2.0) + score.Cosine(-1.0),
     measure.Uniform: measure.Uniform(),
     measure.Masses: measure.Masses(MASSES),
     measure.Causal: measure.Causal(),
     measure.NotSelf: measure.NotSelf(),
+    measure.Window: measure.Window(2, periodic=True),
+    measure.Global: measure.Global(2),
+    measure.Random: measure.Random(0.6, seed=1),
+    measure.Given: measure.Given(DENSITIES),
+    measure.Blocks: measure.Blocks((4, 3), [[1.0, 0.2], [0.0, 1.5]]),
+    measure.ALiBi: measure.ALiBi(0.5, "both"),
+    measure.Toeplitz: measure.Toeplitz([0.0, 1.0, 0.5]),
+    measure.RelaxedMask: measure.RelaxedMask([2.0, -1.0, 0.5], 0.7, seed=2),
+    measure.DensityPower: measure.DensityPower(0.5),
+    measure.Union: measure.Window(1) | measure.Global(1) | measure.Random(0.3),
+    measure.Power: measure.Given(DENSITIES) ** 0.4,
     measure.Product: measure.Masses(MASSES) * measure.NotSelf() * measure.Causal(),
     normalizer.Softmax: normalizer.Softmax(),
     normalizer.Mean: normalizer.Mean(),
+    normalizer.Null: normalizer.Null(0.3, 0.5),
+    normalizer.Sigmoid: normalizer.Sigmoid(0.2),
+    normalizer.Entmax: normalizer.Entmax(1.7),
+    normalizer.Hardmax: normalizer.Hardmax(tolerance=1e-9),
+    normalizer.Sinkhorn: normalizer.Sinkhorn(2.0, tolerance=1e-13),
+    normalizer.Linear: normalizer.Linear(),
     value.Identity: value.Identity(),
+    value.LowRank: value.LowRank(WIDE.T, WIDE[::-1]),
+    value.Nonlinear: value.Nonlinear(MLP),
+    value.GradScore: value.GradScore(),
+    gate.Open: gate.Open(),
+    gate.Constant: gate.Constant(0.5),
+    gate.PerToken: gate.PerToken(MASSES),
+    gate.Activation: gate.Activation(MATRIX, MATRIX[0]),
+    gate.InversePartition: gate.InversePartition(),
+    gate.WithoutSelf: gate.WithoutSelf(),
+    maps.Affine: maps.Affine(MATRIX, MATRIX[0]),
+    maps.Perceptron: MLP,
+    maps.Residual: maps.Residual(MLP),
+    maps.EluPlusOne: maps.EluPlusOne(MATRIX),
+    maps.RandomFeatures: maps.RandomFeatures(3, D, 0.5, seed=1),
+    schedule.Piecewise: schedule.Piecewise("score.beta", [1.0, 4.0, 2.0], [0.5, 1.5]),
+    schedule.Interpolated: schedule.Interpolated("score.beta", [1.0, 4.0], [0.0, 2.0]),
+    schedule.Redrawn: schedule.Redrawn("value.matrix", (D, D), 0.25, 0.5, seed=3),
+    norm.Residual: norm.Residual(),
+    norm.Post: norm.Post(),
+    norm.Pre: norm.Pre(),
+    norm.Peri: norm.Peri(),
+    norm.Mix: norm.Mix(0.5),
+    norm.NGPT: norm.NGPT(0.7),
+    norm.SqrtDepth: norm.SqrtDepth(),
     value.Linear: value.Linear(MATRIX),
     value.Difference: value.Difference(MATRIX),
     laws.Attention: laws.Attention(score.DotProduct(3.0)),
     laws.Sum: laws.Attention(score.DotProduct(3.0))
     + laws.Attention(score.SquaredDistance(1.0), value=value.Linear(MATRIX)),
+    laws.TalkingHeads: laws.TalkingHeads(
+        (
+            laws.Attention(score.DotProduct(3.0), value=value.Linear(MATRIX)),
+            laws.Attention(score.DotProduct(1.0), normalizer=normalizer.Mean()),
+        ),
+        [[1.0, 0.5], [-0.3, 0.8]],
+    ),
+    laws.Cross: laws.Cross(laws.Attention(score.DotProduct(3.0), normalizer=normalizer.Sinkhorn(1.0)), (0, 4), (4, 7)),
+    laws.FeedForward: laws.FeedForward(MLP),
+    laws.Drift: laws.Drift(MATRIX - MATRIX.T, MASSES, MATRIX[0], 0.3),
+    laws.Scheduled: laws.Scheduled(
+        laws.Attention(score.DotProduct(3.0)), (schedule.Piecewise("score.beta", [1.0, 4.0], [0.5]),)
+    ),
+    laws.Normalized: laws.Normalized(laws.Attention(score.DotProduct(3.0)), norm.Pre()),
+    dynamics.Flow: pt.Flow(pt.Sphere(), laws.Attention(score.DotProduct(3.0))),
+    dynamics.Layers: pt.Layers(
+        laws.Attention(score.DotProduct(3.0)) + laws.FeedForward(MLP), norm.Mix(0.5), "Strang", stages=2
+    ),
+    dynamics.SecondOrder: pt.SecondOrder(pt.Euclidean(), laws.Attention(score.DotProduct(3.0)), 0.5, inertial=2),
+    dynamics.NoisyFlow: pt.NoisyFlow(
+        pt.Sphere(), laws.Attention(score.DotProduct(3.0)), pt.noises.Gaussian(0.3, 2.0, "key")
+    ),
+    noise.Brownian: noise.Brownian(0.2),
+    noise.CommonMatrix: noise.CommonMatrix(0.2),
+    noise.Gumbel: noise.Gumbel(0.5),
+    noise.Gaussian: noise.Gaussian(0.3, np.inf, "key"),
+    noise.Weibull: noise.Weibull(20.0, 0.0, "row"),
+    noise.Gamma: noise.Gamma(5.0, 1.0),
     starts.Uniform: starts.Uniform(N, D),
     starts.Equiangular: starts.Equiangular(N, N, 0.2),
     starts.VonMisesFisher: starts.VonMisesFisher(N, D, 5.0, mean=[0.0, 1.0, 0.0]),
+    starts.Together: starts.Together((starts.Uniform(4, D), starts.Blobs(3, D, blobs=1))),
     starts.Blobs: starts.Blobs(N, D, blobs=2),
     observables.Energy: observables.Energy(),
+    observables.KineticEnergy: observables.KineticEnergy(),
     observables.MeanCosine: observables.MeanCosine(),
     observables.OrderParameter: observables.OrderParameter(),
     observables.Radius: observables.Radius(),

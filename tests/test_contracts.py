@@ -12,9 +12,10 @@ import pytest
 from samples import SAMPLES, D, N, attention_flow, on_sphere, tokens
 
 import particles as pt
-from particles import config, laws, observables, spaces, starts, stopping, summation
+from particles import config, dynamics, laws, observables, spaces, starts, stopping, summation
 from particles.declaration import Declared, described, family
-from particles.laws import measure, normalizer, score, value
+from particles.dynamics import noise
+from particles.laws import gate, maps, measure, norm, normalizer, schedule, score, value
 from particles.record.reader import bibliography
 
 FAMILIES = (
@@ -25,9 +26,15 @@ FAMILIES = (
     measure.AbstractMeasure,
     normalizer.AbstractNormalizer,
     value.AbstractValue,
+    gate.AbstractGate,
+    maps.AbstractMap,
+    schedule.AbstractSchedule,
+    norm.AbstractNorm,
     starts.AbstractStart,
     observables.AbstractObservable,
     stopping.AbstractStop,
+    dynamics.AbstractFlow,
+    noise.AbstractNoise,
 )
 FINAL = [cls for abstract in FAMILIES for cls in family(abstract).values()]
 FROM_FILES = (starts.Given,)  # its samples are files, in test_starts
@@ -57,6 +64,14 @@ def test_every_class_is_a_pytree_and_plain_data(cls):
     assert described(sample)["kind"] == cls.__name__
 
 
+# A law around members of families that are no slots of an attention.
+WRAPPED = {
+    maps.AbstractMap: lambda noun: pt.Attention(value=pt.values.Nonlinear(noun)),
+    schedule.AbstractSchedule: lambda noun: pt.Scheduled(pt.Attention(value=pt.values.Linear(1.0)), (noun,)),
+    norm.AbstractNorm: lambda noun: pt.Normalized(pt.Attention(), noun),
+}
+
+
 def rebuilt(noun: Declared) -> Declared:
     """The noun after a trip through a config."""
     plan = {"until": 1.0}
@@ -70,8 +85,18 @@ def rebuilt(noun: Declared) -> Declared:
         measure.AbstractMeasure: (content["flow"]["law"], "measure", lambda s: s.flow.law.measure),
         normalizer.AbstractNormalizer: (content["flow"]["law"], "normalizer", lambda s: s.flow.law.normalizer),
         value.AbstractValue: (content["flow"]["law"], "value", lambda s: s.flow.law.value),
+        gate.AbstractGate: (content["flow"]["law"], "gate", lambda s: s.flow.law.gate),
         starts.AbstractStart: (content, "start", lambda s: s.start),
     }
+    if isinstance(noun, normalizer.AbstractNormalizer) and noun.needs_features:
+        content["flow"]["law"]["score"] = described(SAMPLES[score.LogFeatures])
+    for abstract, law in WRAPPED.items():
+        if isinstance(noun, abstract):
+            content["flow"]["law"] = described(law(noun))
+            made = config.build(content).flow.law
+            return next(
+                v for v in jax.tree.leaves(made, is_leaf=lambda v: type(v) is type(noun)) if type(v) is type(noun)
+            )
     for abstract, (holder, key, found) in holders.items():
         if isinstance(noun, abstract):
             holder[key] = described(noun)
@@ -80,6 +105,14 @@ def rebuilt(noun: Declared) -> Declared:
             ):
                 content["flow"]["space"] = {"kind": "Sphere"}
             return found(config.build(content))
+    if isinstance(noun, dynamics.AbstractFlow | noise.AbstractNoise):
+        plan |= {"dt": 0.1, "solver": "Euler"}
+        noisy = {**content["flow"], "kind": "NoisyFlow", "noise": described(noun)}
+        content["flow"] = described(noun) if isinstance(noun, dynamics.AbstractFlow) else noisy
+        flow = config.build(content).flow
+        return flow if isinstance(noun, dynamics.AbstractFlow) else flow.noise
+    if isinstance(noun, observables.AbstractObservable):
+        content["flow"] = described(watchable(noun))
     key = "watch" if isinstance(noun, observables.AbstractObservable) else "stop"
     plan[key] = [described(noun)]
     return getattr(config.build(content).plan, key)[0]
@@ -129,55 +162,90 @@ def test_measure_of_a_tile_is_the_tile_of_the_measure(cls):
 
 def law_with(cls) -> pt.Flow:
     """A flow that has a member of some family of laws or slots at its place."""
-    slot = {
-        "AbstractScore": "score",
-        "AbstractMeasure": "measure",
-        "AbstractNormalizer": "normalizer",
-        "AbstractValue": "value",
-    }
     sample = SAMPLES[cls]
     if isinstance(sample, laws.AbstractLaw):
         return pt.Flow(pt.Euclidean(), sample)
-    name = next(slot[base.__name__] for base in cls.__mro__ if base.__name__ in slot)
-    return pt.Flow(pt.Euclidean(), dataclasses.replace(pt.Attention(pt.DotProduct(2.0)), **{name: sample}))
+    for abstract, law in WRAPPED.items():
+        if isinstance(sample, abstract):
+            return pt.Flow(pt.Euclidean(), law(sample))
+    name = next(SLOT[base.__name__] for base in cls.__mro__ if base.__name__ in SLOT)
+    slots = {name: sample}
+    if isinstance(sample, normalizer.AbstractNormalizer) and sample.needs_features:
+        slots["score"] = SAMPLES[score.LogFeatures]
+    return pt.Flow(pt.Euclidean(), dataclasses.replace(pt.Attention(pt.DotProduct(2.0)), **slots))
 
 
-SLOTS = [cls for abstract in FAMILIES[2:7] for cls in family(abstract).values()]
+SLOT = {
+    "AbstractScore": "score",
+    "AbstractMeasure": "measure",
+    "AbstractNormalizer": "normalizer",
+    "AbstractValue": "value",
+    "AbstractGate": "gate",
+}
+SLOTS = [
+    cls
+    for abstract in (
+        laws.AbstractLaw,
+        score.AbstractScore,
+        measure.AbstractMeasure,
+        normalizer.AbstractNormalizer,
+        value.AbstractValue,
+        gate.AbstractGate,
+        maps.AbstractMap,
+        schedule.AbstractSchedule,
+        norm.AbstractNorm,
+    )
+    for cls in family(abstract).values()
+]
+
+
+@eqx.filter_jit
+def field_and_gradient(flow, x):
+    """The field, and the gradient of a number made of it in tokens and parameters."""
+    zero = jnp.zeros((), x.dtype)
+
+    def number(arguments):
+        field = arguments[0](zero, arguments[1])
+        return jnp.sum(jnp.sin(field)), field
+
+    (_, field), gradient = eqx.filter_value_and_grad(number, has_aux=True)((flow, x))
+    return field, gradient
+
+
+def agree(cls, way):
+    flow, x = law_with(cls), tokens()
+    ours, gradient = field_and_gradient(dataclasses.replace(flow, summation=way), x)
+    field, expected = field_and_gradient(dataclasses.replace(flow, summation=summation.Dense()), x)
+    np.testing.assert_allclose(ours, field, rtol=1e-12, atol=1e-14)
+    for one, other in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize("cls", SLOTS, ids=lambda cls: cls.__name__)
-@pytest.mark.parametrize(
-    "way", [summation.Blocked(rows=3, columns=2), summation.Blocked(rows=100, columns=3), summation.Auto(0)]
-)
-def test_every_summation_equals_dense(cls, way):
-    flow, x = law_with(cls), tokens()
-    dense = dataclasses.replace(flow, summation=summation.Dense())
-    other = dataclasses.replace(flow, summation=way)
-    zero = jnp.zeros(())
-    np.testing.assert_allclose(other(zero, x), dense(zero, x), rtol=1e-12, atol=1e-14)
-    loss = lambda flow, x: jnp.sum(jnp.sin(flow(zero, x)))  # noqa: E731
-    for ours, theirs in zip(
-        jax.tree.leaves(eqx.filter_grad(lambda a: loss(*a))((other, x))),
-        jax.tree.leaves(eqx.filter_grad(lambda a: loss(*a))((dense, x))),
-        strict=True,
-    ):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-13)
+def test_every_summation_equals_dense(cls):
+    agree(cls, summation.Blocked(rows=3, columns=2))
+
+
+@members(normalizer.AbstractNormalizer)
+@pytest.mark.parametrize("way", [summation.Blocked(rows=100, columns=3), summation.Auto(0)])
+def test_blocks_of_any_size_equal_dense(cls, way):
+    agree(cls, way)
 
 
 @pytest.mark.parametrize("cls", SLOTS, ids=lambda cls: cls.__name__)
 def test_every_law_has_a_right_gradient_and_both_precisions(cls):
     flow, x, zero = law_with(cls), tokens(), jnp.zeros(())
-    field = eqx.filter_jit(flow)(zero, x)
+    jitted = eqx.filter_jit(flow)
+    field, gradients = field_and_gradient(flow, x)
     np.testing.assert_allclose(field, flow(zero, x), rtol=1e-12, atol=1e-14)  # jit changes nothing
-    single = flow(zero.astype(jnp.float32), x.astype(jnp.float32))
+    single = jitted(zero.astype(jnp.float32), x.astype(jnp.float32))
     assert single.dtype == jnp.float32
     np.testing.assert_allclose(single, field, rtol=2e-5, atol=2e-6)
     direction = tokens(seed=3)
     h = 1e-6  # central differences: error h^2 plus rounding 1e-16 / h, together below 1e-8
-    numeric = (flow(zero, x + h * direction) - flow(zero, x - h * direction)) / (2 * h)
-    _, exact = jax.jvp(lambda x: flow(zero, x), (x,), (direction,))
+    numeric = (jitted(zero, x + h * direction) - jitted(zero, x - h * direction)) / (2 * h)
+    _, exact = jax.jit(lambda x: jax.jvp(lambda x: flow(zero, x), (x,), (direction,)))(x)
     np.testing.assert_allclose(exact, numeric, rtol=1e-6, atol=1e-8)
-    gradients = eqx.filter_grad(lambda flow: jnp.sum(flow(zero, x) ** 2))(flow)
     assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients))
 
 
@@ -207,21 +275,52 @@ def test_start_lies_on_the_space_and_depends_on_the_key(cls):
         assert jnp.any(x != start(space, jax.random.key(1)))
 
 
+@members(dynamics.AbstractFlow)
+def test_flow(cls):
+    flow, zero = SAMPLES[cls], jnp.zeros(())
+    key, x = jax.random.key(0) if flow.random else None, flow.space.project(tokens())
+    state = flow.begin(x, key)
+    np.testing.assert_allclose(flow.tokens(state), x, atol=1e-15)
+    rate = eqx.filter_jit(flow)(zero, state)
+    assert jax.tree.structure(rate) == jax.tree.structure(state)
+    pushed = flow.project(jax.tree.map(lambda leaf, change: leaf + 0.1 * change, state, rate))
+    for once, twice in zip(jax.tree.leaves(pushed), jax.tree.leaves(flow.project(pushed)), strict=True):
+        np.testing.assert_allclose(twice, once, atol=1e-15)
+    single = flow(zero.astype(jnp.float32), flow.begin(x.astype(jnp.float32), key))
+    assert {leaf.dtype for leaf in jax.tree.leaves(single)} == {jnp.dtype("float32")}
+    gradients = eqx.filter_grad(lambda flow: jnp.sum(flow.tokens(flow(zero, pushed)) ** 2))(flow)
+    assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients))
+
+
+def watchable(watched) -> pt.AbstractFlow:
+    """A flow for which an observable is defined."""
+    flow = attention_flow()
+    try:
+        watched.check_flow(flow)
+        return flow
+    except ValueError:
+        return pt.SecondOrder(flow.space, flow.law)
+
+
 @members(observables.AbstractObservable)
 def test_observable(cls):
-    watched, x = SAMPLES[cls], on_sphere()
-    flow, zero = attention_flow(), jnp.zeros(())
-    seen = watched(flow, zero, x)
+    watched, zero = SAMPLES[cls], jnp.zeros(())
+    flow = watchable(watched)
+    start = flow.begin(on_sphere(), None)
+    state = flow.project(jax.tree.map(lambda leaf, rate: leaf + 0.1 * rate, start, flow(zero, start)))
+    seen = watched.observe(flow, zero, state)
     assert seen.shape == tuple({"token": N, "dim": D}[dim] for dim in watched.dims)
     assert jnp.all(jnp.isfinite(seen))
     order = jnp.asarray([3, 1, 6, 0, 2, 5, 4])
     if not watched.dims:
-        np.testing.assert_allclose(watched(flow, zero, x[order]), seen, rtol=1e-12)
-    single = watched(flow, zero.astype(jnp.float32), x.astype(jnp.float32))
+        shuffled = jax.tree.map(lambda leaf: leaf[order], state)
+        np.testing.assert_allclose(watched.observe(flow, zero, shuffled), seen, rtol=1e-12)
+    single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (zero, state))
+    single = watched.observe(flow, *single)
     assert single.dtype == jnp.float32
     np.testing.assert_allclose(single, seen, rtol=1e-5)
-    gradient = jax.grad(lambda x: jnp.sum(watched(flow, zero, x)))(x)
-    assert jnp.all(jnp.isfinite(gradient))
+    gradients = jax.grad(lambda state: jnp.sum(watched.observe(flow, zero, state)))(state)
+    assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients))
 
 
 def test_the_contracts_can_fail():

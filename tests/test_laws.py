@@ -97,9 +97,7 @@ def test_a_token_without_mass_is_seen_by_nobody():
     with_ghost = law(masses)(ZERO, jnp.concatenate([x, 100 * x[:1]]), Dense())
     np.testing.assert_allclose(with_ghost[:N], law(MASSES)(ZERO, x, Dense()), rtol=1e-13)
     gradient = jax.grad(
-        lambda p: jnp.sum(
-            eqx.tree_at(lambda m: m.p, pt.Masses(masses), p).terms(jnp.arange(1), jnp.arange(8))[0][0, :7]
-        )
+        lambda p: jnp.sum(eqx.tree_at(lambda m: m.p, pt.Masses(masses), p).mass_terms(jnp.arange(8))[0][0, :7])
     )
     assert np.all(np.isfinite(gradient(jnp.asarray(masses))))
 
@@ -144,7 +142,7 @@ def test_blocked_takes_any_number_of_tokens(n, block):
 def test_blocked_equals_dense_with_and_without_looking_for_peaks(beta, normalizer):
     """Logits up to 75 are summed as they are; up to 300 they are near the limit; up to 1500 peaks are needed."""
     x, law = tokens(40), pt.Attention(pt.DotProduct(beta), pt.Masses(np.arange(40) / 780), normalizer)
-    assert (law._pair(x).bound(Tokens.of(x), Tokens.of(x)) < 319) == (beta < 500)
+    assert (law.head(x, x, Dense()).pair.bound(Tokens.of(x), Tokens.of(x)) < 319) == (beta < 500)
     blocked = law(ZERO, x, Blocked(rows=16, columns=7))
     np.testing.assert_allclose(blocked, law(ZERO, x, Dense()), rtol=1e-11)
     assert np.all(np.isfinite(blocked)) or (isinstance(normalizer, pt.Mean) and beta > 500)  # e^1500 is no number

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..declaration import family, nearest
 from ..experiment import AbstractExperiment
-from .models import fields_of, nouns_in
+from .models import fields_of, nouns_in, usual_kind
 
 
 class ConfigError(ValueError):
@@ -72,6 +72,7 @@ def _called(slots: list[type], table: Any) -> type | None:
     for slot in slots:
         if not inspect.isabstract(slot):
             return slot
-        if isinstance(named, str) and named in family(slot):
-            return family(slot)[named]
+        kind = usual_kind(slot) if named is None else named
+        if isinstance(kind, str) and kind in family(slot):
+            return family(slot)[kind]
     return None

@@ -61,7 +61,15 @@ def _slot(cls: type) -> Any:
 def _union(cls: type, models: dict[type, type[pydantic.BaseModel]]) -> Any:
     """One of a family: a table with a `kind`, or a bare name where members carry names."""
     tables: Any = tuple(models.values())
-    chosen = Annotated[typing.Union[tables], pydantic.Field(discriminator="kind")] if len(tables) > 1 else tables[0]  # noqa: UP007
+    usual = usual_kind(cls)
+    if len(tables) == 1:
+        chosen = tables[0]
+    elif usual is None:
+        chosen = Annotated[typing.Union[tables], pydantic.Field(discriminator="kind")]  # noqa: UP007
+    else:  # a table that names no kind is one of the usual kind
+        branches: Any = tuple(Annotated[model, pydantic.Tag(member.__name__)] for member, model in models.items())
+        tag = pydantic.Discriminator(lambda table: table.get("kind", usual) if isinstance(table, dict) else None)
+        chosen = Annotated[typing.Union[branches], tag]  # noqa: UP007
     table = Annotated[chosen, pydantic.AfterValidator(_constructed)]
     names = {given_name(member): member for member in models}
     if None in names:
@@ -82,10 +90,16 @@ class _Node(pydantic.BaseModel):
 
 def _model(cls: type) -> type[pydantic.BaseModel]:
     fields: Any = fields_of(cls)
-    kind: Any = (Literal[cls.__name__], ... if inspect.isabstract(cls.__mro__[1]) else cls.__name__)
+    alone = not inspect.isabstract(cls.__mro__[1]) or usual_kind(cls) == cls.__name__
+    kind: Any = (Literal[cls.__name__], cls.__name__ if alone else ...)
     model = pydantic.create_model(_key(cls), __base__=_Node, __doc__=summary(cls), kind=kind, **fields)
     model.called = cls
     return model
+
+
+def usual_kind(cls: type) -> str | None:
+    """The kind that a table means where it names none, if the family has one."""
+    return getattr(cls, "usual", None)
 
 
 def _constructed(node: _Node) -> Any:
@@ -103,14 +117,15 @@ def fields_of(cls: type) -> dict[str, tuple[Any, Any]]:
             continue
         optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         default = None if optional else ...
-        plain = _plain(hints[field.name], dict(field.metadata.get("bounds", {})))
+        bounds, infinite = dict(field.metadata.get("bounds", {})), field.metadata.get("infinite", False)
+        plain = _plain(hints[field.name], bounds, infinite)
         found[field.name] = (plain, pydantic.Field(default) if optional else pydantic.Field(...))
     return found
 
 
-def _plain(hint: Any, bounds: dict[str, Any]) -> Any:
+def _plain(hint: Any, bounds: dict[str, Any], infinite: bool) -> Any:
     """What a config may hold where a class has a given annotation."""
-    number = Annotated[float, pydantic.Field(allow_inf_nan=False, **bounds)]
+    number = Annotated[float, pydantic.Field(allow_inf_nan=infinite, **bounds)]
     if hasattr(hint, "dim_str"):  # an array: a number, or lists of lists of numbers
         return functools.reduce(lambda inner, _: list[inner], hint.dim_str.split(), number)
     if hint is float:
@@ -119,9 +134,9 @@ def _plain(hint: Any, bounds: dict[str, Any]) -> Any:
         return Annotated[int, pydantic.Field(**bounds)]
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return typing.Union[tuple(_plain(argument, bounds) for argument in arguments)]  # noqa: UP007
+        return typing.Union[tuple(_plain(argument, bounds, infinite) for argument in arguments)]  # noqa: UP007
     if origin is tuple:
-        return tuple[_plain(arguments[0], bounds), ...]
+        return tuple[_plain(arguments[0], bounds, infinite), ...]
     if isinstance(hint, type) and issubclass(hint, Declared):
         return _slot(hint)
     return hint

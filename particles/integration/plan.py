@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..declaration import Declared, concrete, nearest, option, parameter
-from ..dynamics import Flow
+from ..dynamics import AbstractFlow
 from ..observables import AbstractObservable, observable
 from ..stopping import AbstractStop
-from .methods import METHODS
+from .methods import METHODS, reading
 
 
 def _observables(watch: Iterable[AbstractObservable | str]) -> tuple[AbstractObservable, ...]:
@@ -48,8 +48,8 @@ class Plan(Declared):
     save : how many frames to keep after the start, equally spaced, or their depths, increasing, the last one `until`.
     watch : observables to compute at each frame, by name or as objects.
     solver : the name of a method: Tsit5, Dopri5, Dopri8, Bosh3, Heun for adaptive or constant steps; Kvaerno3 and
-        Kvaerno5 for stiff flows; Euler, and EulerNormalize, the step `normalize(x + dt v)` of published scripts, with
-        `dt` only.
+        Kvaerno5 for stiff flows; RK4 and Euler with `dt` only. Brownian noise needs Heun, EulerHeun or Euler. For
+        parity with published scripts there are EulerNormalize, the step `normalize(x + dt v)`, and RK4Frozen.
     rtol, atol : relative and absolute tolerance of a step. In float32 no less than 1e-6.
     dt : a constant step in place of the tolerances.
     stop : conditions that end the run early; the first that holds counts.
@@ -111,7 +111,14 @@ class Plan(Declared):
             return jnp.asarray((0.0, *self.save)[first : last + 1], dtype)
         return jnp.arange(first, last + 1, dtype=dtype) * self.until.astype(dtype) / self.save
 
-    def check_flow(self, flow: Flow) -> None:
-        """Raises ValueError if something watched is not defined for the flow."""
+    def check_flow(self, flow: AbstractFlow) -> None:
+        """Raises ValueError if the solver cannot follow the flow, or something watched is not defined for it."""
+        if reading(self.solver, flow) is None:
+            solved = " or ".join(kind.value for kind in METHODS[self.solver].readings)
+            wanted = " or ".join(kind.value for kind in flow.readings)
+            able = ", ".join(name for name in METHODS if reading(name, flow) is not None)
+            raise ValueError(f"{self.solver} follows {solved}; this {type(flow).__name__} is {wanted}. Use {able}.")
+        if flow.constant_steps and self.dt is None:
+            raise ValueError(f"a {type(flow).__name__} takes constant steps: give `dt`")
         for watched in self.watch:
             watched.check_flow(flow)

@@ -4,7 +4,7 @@ import enum
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree, UInt32
 
 
 class Status(enum.IntEnum):
@@ -25,6 +25,11 @@ class Status(enum.IntEnum):
     dt_min = 4, "the error could not be held with any step that the numbers can resolve"
     max_steps = 5, "the largest number of steps was used up; raise `max_steps` or loosen the tolerances"
     nonlinear = 6, "the equation of an implicit step was not solved; tighten the tolerance or use an explicit solver"
+    unsolved = (
+        7,
+        "an inner iteration of the law (Sinkhorn, Entmax) missed its tolerance; raise its `sweeps` or loosen its "
+        "`tolerance`",
+    )
 
     @property
     def failed(self) -> bool:
@@ -66,13 +71,15 @@ class State(eqx.Module):
 
     Attributes
     ----------
-    tokens : the tokens.
+    state : of the flow: its tokens, and what moves with them.
+    key : the data of the key that noise comes from; None where there is none.
     dt : the step to try next.
     depth : the depth reached.
     status : the code of a `Status`; `running` while there is more to do.
     """
 
-    tokens: Float[Array, "token dim"]
+    state: PyTree
+    key: UInt32[Array, " word"] | None
     dt: Float[Array, ""]
     depth: Float[Array, ""]
     status: Int[Array, ""]

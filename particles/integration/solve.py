@@ -15,15 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Bool, Float, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, PyTree, UInt32
 
-from ..dynamics import Flow
-from ..observables import AbstractObservable
+from ..dynamics import AbstractFlow
 from ..spaces import AbstractSpace
-from ..stopping import AbstractStop
-from .methods import METHODS, Ambient, NotFinite, Remembering, Retracted
+from .fields import Within, terms
+from .methods import METHODS, reading
 from .plan import Plan
 from .run import Effort, Run, State, Status
+from .stepping import Remembering, Settling, Stopping, Stops
+from .watching import Condition, End, Ended, NotFinite, Unsolved, Watch
 
 OFF_SPACE = 1e-4  # of its size a token may be off the space at the start: rounding, which is projected away
 Frames = dict[str, Float[Array, "time ..."]]
@@ -34,7 +35,9 @@ ADJOINTS = {
 }
 
 
-def solve(flow: Flow, x0: ArrayLike, plan: Plan, *, adjoint: str = "reverse") -> Run:
+def solve(
+    flow: AbstractFlow, x0: ArrayLike, plan: Plan, *, key: PRNGKeyArray | None = None, adjoint: str = "reverse"
+) -> Run:
     """Follow a flow from a start to the end of a plan: pure, and usable under jit, vmap and grad.
 
     Parameters
@@ -42,6 +45,7 @@ def solve(flow: Flow, x0: ArrayLike, plan: Plan, *, adjoint: str = "reverse") ->
     flow : what moves the tokens.
     x0 : where they start, on the flow's space.
     plan : how long, how exactly, what to watch.
+    key : what noise comes from, `jax.random.key(0)`; for a flow with noise, and for no other.
     adjoint : which derivatives may be taken: "reverse" (`jax.grad`, checkpointed, the default), "forward" (`jax.jvp`,
         `jax.jacfwd`), or "both", which is slower and takes memory with every step. Without derivatives it does not
         matter.
@@ -54,7 +58,8 @@ def solve(flow: Flow, x0: ArrayLike, plan: Plan, *, adjoint: str = "reverse") ->
     Raises
     ------
     ValueError
-        If the start does not fit the flow, is not finite, or lies off the space; if something watched is not defined.
+        If the start does not fit the flow, is not finite, or lies off the space; if something watched is not defined;
+        if the solver cannot follow the flow; if a key is missing or has no use.
 
     Cost
     ----
@@ -66,20 +71,20 @@ def solve(flow: Flow, x0: ArrayLike, plan: Plan, *, adjoint: str = "reverse") ->
     """
     if adjoint not in ADJOINTS:
         raise ValueError(f"`adjoint` must be one of {sorted(ADJOINTS)}; got {adjoint!r}")
-    return _solve(flow, checked(flow, x0, plan), plan, adjoint)
+    return _solve(flow, checked(flow, x0, plan), plan, _data(flow, key), adjoint)
 
 
 @eqx.filter_jit
-def _solve(flow: Flow, x0: Float[Array, "n d"], plan: Plan, adjoint: str) -> Run:
+def _solve(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan, key: Array | None, adjoint: str) -> Run:
     times = plan.depths(0, plan.frames - 1, x0.dtype)
-    x0 = flow.space.project(x0)
-    solution = _integrate(flow, plan, x0, times[0], times, None, adjoint)
-    frames, status = _frames(flow, plan, x0, times[0], times, solution), _status(solution)
+    start = flow.begin(x0, _key(key))
+    solution = _integrate(flow, plan, start, key, times[0], times, None, adjoint)
+    frames, status = _frames(flow, plan, start, times[0], times, solution), _status(flow, solution)
     return Run(
         times=times,
         tokens=frames.pop("tokens", None),
         observed=frames,
-        final=solution.ys["end"][0],
+        final=flow.tokens(_last(solution)),
         depth=solution.ts["end"][0],
         status=jnp.where(status == Status.running, _code(Status.done), status),
         steps=solution.stats["num_steps"],
@@ -87,7 +92,7 @@ def _solve(flow: Flow, x0: Float[Array, "n d"], plan: Plan, adjoint: str) -> Run
     )
 
 
-def begin(flow: Flow, x0: ArrayLike, plan: Plan) -> State:
+def begin(flow: AbstractFlow, x0: ArrayLike, plan: Plan, key: PRNGKeyArray | None = None) -> State:
     """The state before the first chunk.
 
     Raises
@@ -95,25 +100,25 @@ def begin(flow: Flow, x0: ArrayLike, plan: Plan) -> State:
     ValueError
         As `solve`.
     """
-    return _begin(flow, checked(flow, x0, plan), plan)
+    return _begin(flow, checked(flow, x0, plan), plan, _data(flow, key))
 
 
 @eqx.filter_jit
-def _begin(flow: Flow, x0: Float[Array, "n d"], plan: Plan) -> State:
-    x0 = flow.space.project(x0)
+def _begin(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan, key: Array | None) -> State:
+    state = flow.begin(x0, _key(key))
     zero, until = jnp.zeros((), x0.dtype), plan.until.astype(x0.dtype)
     if plan.dt is not None:
-        return State(x0, plan.dt.astype(x0.dtype), zero, _code(Status.running))
-    field, solver, controller = _method(flow, plan, x0.dtype)
-    term = diffrax.ODETerm(field)  # pyright: ignore[reportArgumentType]
-    order = solver.error_order(term)
-    first, _ = controller.wrap(1).init(term, zero, until, x0, None, None, solver.func, order)
-    return State(x0, jnp.asarray(first), zero, _code(Status.running))
+        return State(state, key, plan.dt.astype(x0.dtype), zero, _code(Status.running))
+    moved, solver, controller = _method(flow, plan, state, key, None)
+    order = solver.error_order(moved)
+    args = _knowing(flow, key, x0.dtype)
+    first, _ = controller.wrap(1).init(moved, zero, until, state, None, args, solver.func, order)
+    return State(state, key, jnp.asarray(first), zero, _code(Status.running))
 
 
 @eqx.filter_jit
 def advance(
-    flow: Flow, plan: Plan, state: State, start: Float[Array, ""], times: Float[Array, " time"]
+    flow: AbstractFlow, plan: Plan, state: State, start: Float[Array, ""], times: Float[Array, " time"]
 ) -> tuple[State, Frames, Effort]:
     """One chunk: from depth `start`, where the state is, to `times[-1]`, with a frame at each of `times`.
 
@@ -134,12 +139,12 @@ def advance(
         The state at the end of the chunk, the frames by name `[time ...]`, and what it took.
     """
     ended = state.status != Status.running
-    solution = _integrate(flow, plan, state.tokens, start, times, (state.dt, ended), "forward")
-    frames = _frames(flow, plan, state.tokens, start, times, solution)
+    solution = _integrate(flow, plan, state.state, state.key, start, times, (state.dt, ended), "forward")
+    frames = _frames(flow, plan, state.state, start, times, solution)
     frames = jax.tree.map(lambda leaf: jnp.where(ended, jnp.nan, leaf), frames)
-    status = _status(solution)
+    status = _status(flow, solution)
     proposed = state.dt if plan.dt is not None else solution.controller_state[1]
-    reached = State(solution.ys["end"][0], proposed, solution.ts["end"][0], status)
+    reached = State(_last(solution), state.key, proposed, solution.ts["end"][0], status)
     good = ~ended & (status < Status.not_finite)
     kept = jax.tree.map(lambda old, new: jnp.where(good, new, old), state, reached)
     kept = eqx.tree_at(lambda s: s.status, kept, jnp.where(ended, state.status, status))
@@ -148,83 +153,56 @@ def advance(
     return kept, frames, Effort(tried, rejected, jnp.where(ended, state.depth, solution.ts["end"][0]))
 
 
-class Watch(eqx.Module):
-    """What is kept of a state: the tokens brought back to the space, and the observables of those."""
-
-    flow: Flow
-    observables: tuple[AbstractObservable, ...]
-    tokens: bool = eqx.field(static=True)
-
-    def __call__(self, t: Float[Array, ""], y: Float[Array, "n d"], args: Any) -> dict[str, Float[Array, "..."]]:
-        x = self.flow.space.project(y)
-        kept = {watched.name: watched(self.flow, t, x) for watched in self.observables}
-        return {"tokens": x, **kept} if self.tokens else kept
-
-
-class End(eqx.Module):
-    """The state at the end of a solve, on the space."""
-
-    flow: Flow
-
-    def __call__(self, t: Float[Array, ""], y: Float[Array, "n d"], args: Any) -> Float[Array, "n d"]:
-        return self.flow.space.project(y)
-
-
-class Condition(eqx.Module):
-    """A stop condition as an event of diffrax."""
-
-    flow: Flow
-    stop: AbstractStop
-
-    def __call__(self, t: Float[Array, ""], y: Float[Array, "n d"], args: Any, **kwargs: Any) -> Bool[Array, ""]:
-        return self.stop(self.flow, t, y)
-
-
-class Ended(eqx.Module):
-    """The event of a member that had ended before: it takes one step, which is thrown away."""
-
-    ended: Bool[Array, ""]
-
-    def __call__(self, t: Any, y: Any, args: Any, **kwargs: Any) -> Bool[Array, ""]:
-        return self.ended
-
-
-def _method(flow: Flow, plan: Plan, dtype: jnp.dtype):
-    """The field, the solver and the step controller of a plan."""
-    method = METHODS[plan.solver]
+def _method(flow: AbstractFlow, plan: Plan, state: PyTree, key: Array | None, frames: Array | None):
+    """What diffrax integrates, the solver and the step controller of a plan."""
+    method, dtype = METHODS[plan.solver], flow.tokens(state).dtype
+    kind = reading(plan.solver, flow)
+    if kind is None:
+        raise ValueError(f"{plan.solver} cannot follow a {type(flow).__name__}")
     rtol, atol = plan.rtol.astype(dtype), plan.atol.astype(dtype)
-    solver = method.make(rtol, atol)
-    if flow.space.constrained:
-        solver = Retracted(solver, flow.space)
-    field = Ambient(flow) if method.ambient else flow
+    moved, solver = terms(flow, kind, plan, state, key), method.make(rtol, atol)
+    if flow.settles or flow.law.jumps:
+        solver = Settling(solver, flow)
+    stops = Stops(flow, None if flow.brownian(state) is None else frames)
     if plan.dt is not None:
-        return field, solver, diffrax.ConstantStepSize()
+        constant = diffrax.ConstantStepSize()
+        return moved, solver, Stopping(constant, stops) if stops.any else constant
     dtmin = plan.until.astype(dtype) * jnp.finfo(dtype).eps
     pid = diffrax.PIDController(rtol, atol, norm=optimistix.max_norm, dtmin=dtmin, force_dtmin=False)
-    return field, solver, Remembering(pid)  # pyright: ignore[reportCallIssue]
+    return moved, solver, Remembering(pid, stops)  # pyright: ignore[reportCallIssue]
+
+
+def _knowing(flow: AbstractFlow, key: Array | None, dtype: jnp.dtype) -> Within | None:
+    """What steps know beside the state: nothing, where there is neither noise nor a jump."""
+    if not flow.law.jumps:
+        return Within(key, None, None) if flow.random else None
+    return Within(key, jnp.asarray(-jnp.inf, dtype), jnp.asarray(jnp.inf, dtype))
 
 
 def _integrate(
-    flow: Flow,
+    flow: AbstractFlow,
     plan: Plan,
-    x: Float[Array, "n d"],
+    state: PyTree,
+    key: Array | None,
     start: Float[Array, ""],
     times: Float[Array, " time"],
     resumed: tuple[Array, Array] | None,
     adjoint: str,
 ) -> Any:
     """The call of diffrax. `resumed` holds the first step to try and whether the run had ended before."""
-    field, solver, controller = _method(flow, plan, x.dtype)
+    moved, solver, controller = _method(flow, plan, state, key, times)
     dt, ended = (None, jnp.asarray(False)) if resumed is None else resumed
     if plan.dt is not None:
-        dt = plan.dt.astype(x.dtype)
+        dt = plan.dt.astype(times.dtype)
+    inner = [Unsolved(flow)] if flow.law.iterates else []
     return diffrax.diffeqsolve(
-        diffrax.ODETerm(field),  # pyright: ignore[reportArgumentType]
+        moved,
         solver,
         start,
         times[-1],
         dt,
-        x,
+        state,
+        _knowing(flow, key, times.dtype),
         saveat=diffrax.SaveAt(
             subs={
                 "frames": diffrax.SubSaveAt(ts=times, fn=Watch(flow, plan.watch, plan.tokens)),
@@ -234,19 +212,24 @@ def _integrate(
         ),
         stepsize_controller=controller,
         adjoint=ADJOINTS[adjoint](),
-        event=diffrax.Event([NotFinite(), Ended(ended), *(Condition(flow, stop) for stop in plan.stop)]),
+        event=diffrax.Event([NotFinite(), Ended(ended), *inner, *(Condition(flow, stop) for stop in plan.stop)]),
         max_steps=plan.max_steps,
         throw=False,
     )
 
 
-def _frames(flow: Flow, plan: Plan, x: Float[Array, "n d"], start: Array, times: Array, solution: Any) -> Frames:
+def _last(solution: Any) -> PyTree:
+    """The state where a solve ended."""
+    return jax.tree.map(lambda leaf: leaf[0], solution.ys["end"])
+
+
+def _frames(flow: AbstractFlow, plan: Plan, state: PyTree, start: Array, times: Array, solution: Any) -> Frames:
     """The frames, NaN where the solve ended before them; one at the start is there even if no step was accepted."""
     frames, reached = solution.ys["frames"], jnp.isfinite(solution.ts["frames"])
     unseen = ~reached[0] & (times[0] == start)
     first = jax.lax.cond(
         unseen,
-        lambda: Watch(flow, plan.watch, plan.tokens)(start, x, None),
+        lambda: Watch(flow, plan.watch, plan.tokens)(start, state, None),
         lambda: jax.tree.map(lambda leaf: leaf[0], frames),
     )
     frames = jax.tree.map(lambda leaf, one: leaf.at[0].set(one), frames, first)
@@ -260,10 +243,11 @@ def _rows(mask: Bool[Array, " time"], leaf: Float[Array, "time ..."]) -> Bool[Ar
     return mask.reshape(-1, *[1] * (leaf.ndim - 1))
 
 
-def _status(solution: Any) -> Array:
+def _status(flow: AbstractFlow, solution: Any) -> Array:
     """Why a solve ended, `running` if it reached the end of its times."""
     result, results = solution.result, diffrax.RESULTS
-    not_finite, _, *stops = solution.event_mask
+    not_finite, _, *others = solution.event_mask
+    unsolved, stops = (others[0], others[1:]) if flow.law.iterates else (jnp.asarray(False), others)
     frames, reached = solution.ys["frames"], jnp.isfinite(solution.ts["frames"])
     seen = _finite(jax.tree.map(lambda leaf: jnp.where(_rows(reached, leaf), leaf, 0), frames))
     outcomes = [
@@ -271,6 +255,7 @@ def _status(solution: Any) -> Array:
         (result == results.max_steps_reached, Status.max_steps),
         ((result != results.successful) & (result != results.event_occurred), Status.nonlinear),
         (not_finite | ~seen, Status.not_finite),
+        (unsolved, Status.unsolved),
         (jnp.any(jnp.stack([jnp.asarray(False), *stops])), Status.stopped),
     ]
     conditions, codes = zip(*outcomes, strict=True)
@@ -285,7 +270,22 @@ def _finite(frames: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.asarray(True), *(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(frames))]))
 
 
-def checked(flow: Flow, x0: ArrayLike, plan: Plan) -> Float[Array, "n d"]:
+def _data(flow: AbstractFlow, key: PRNGKeyArray | None) -> UInt32[Array, " word"] | None:
+    """The data of a key, refused where it is missing or of no use."""
+    if flow.random and key is None:
+        raise ValueError(f"a {type(flow).__name__} is random: it needs a key, solve(..., key=jax.random.key(0))")
+    if key is not None and not flow.random:
+        raise ValueError(f"this {type(flow).__name__} has no noise; leave out `key`")
+    if key is None or jnp.issubdtype(key.dtype, jnp.uint32):
+        return key
+    return jax.random.key_data(key)
+
+
+def _key(data: UInt32[Array, " word"] | None) -> PRNGKeyArray | None:
+    return None if data is None else jax.random.wrap_key_data(data)
+
+
+def checked(flow: AbstractFlow, x0: ArrayLike, plan: Plan) -> Float[Array, "n d"]:
     """The start as an array, refused if it is not one for this flow; numbers are looked at where they are known."""
     if not isinstance(x0, jax.Array):
         x0 = jnp.asarray(np.asarray(x0, dtype=np.result_type(float, np.asarray(x0).dtype)))

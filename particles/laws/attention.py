@@ -1,68 +1,70 @@
-"""Attention: four slots, score, measure, normalizer and value, composed into one law.
+"""Attention: slots composed into one law.
 
-    score       the logit of a pair                      s(x_i, y_j)
+    score       the logit of a pair                       s(x_i, y_j)
     measure     how much of each token there is for whom  pi_ij
-    normalizer  what logits become                       w = N[s ; pi]
-    value       what is pulled                           nu_ij
+    normalizer  what logits become                        w = N[s ; pi]
+    value       what is pulled                            nu_ij
+    gates       how strongly                              g(x_i), gamma(y_j)
 
-The law of one head is u_i = sum_j w_ij nu_ij. Everything that is true of all attentions is written here; everything
-that distinguishes them is in the slots.
+The law of one head is u_i = O (g(x_i) sum_j w_ij gamma(y_j) nu_ij). Everything that is true of all attentions is
+written here; everything that distinguishes them is in the slots.
 """
 
+import abc
+import dataclasses
 from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from ..summation import AbstractPair, AbstractSummation
-from .base import AbstractPotentialLaw
+from ..summation import AbstractSummation
+from .base import AbstractLaw, AbstractPotentialLaw
+from .gate import AbstractGate, Open
+from .head import AbstractHead
 from .measure import AbstractMeasure, Uniform
-from .normalizer import AbstractNormalizer, Softmax
-from .score import AbstractScore, DotProduct
+from .normalizer import AbstractNormalizer, AbstractRatio, Softmax
+from .pair import AbstractWeighed, Held, Pattern, Ratio, Tokens
+from .score import AbstractFeatureScore, AbstractScore, DotProduct
 from .value import AbstractValue, Identity
 
 
-class Tokens(eqx.Module):
-    """Tokens with their indices: what a summation slices into rows and columns."""
+class AbstractInteraction(AbstractPotentialLaw):
+    """A law by which some tokens, the rows, are moved by others, the columns, which may be the same."""
 
-    index: Int[Array, " n"]
-    position: Float[Array, "n d"]
+    @abc.abstractmethod
+    def between(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], y: Float[Array, "m d"], summation: AbstractSummation
+    ) -> Float[Array, "n d"]:
+        """The velocity of rows x that look at columns y."""
 
-    @classmethod
-    def of(cls, x: Float[Array, "n d"]) -> "Tokens":
-        return cls(jnp.arange(x.shape[0], dtype=jnp.int32), x)
+    @abc.abstractmethod
+    def unsolved_between(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], y: Float[Array, "m d"], summation: AbstractSummation
+    ) -> Bool[Array, ""]:
+        """Whether an inner iteration misses its tolerance for rows x and columns y."""
 
-
-class Weighed(AbstractPair):
-    """The logit of a pair of tokens with the log density of the measure added."""
-
-    score: AbstractScore
-    measure: AbstractMeasure
-    size: int = eqx.field(static=True)
-
-    def logits(self, rows: Tokens, columns: Tokens) -> Float[Array, "n m"]:
-        logits = self.score(rows.position, columns.position)
-        terms = self.measure.terms(rows.index, columns.index)
-        return sum((term.astype(logits.dtype) for term in terms), start=logits)
-
-    def level(self) -> float:
-        return self.measure.level(self.size)
-
-    def bound(self, rows: Tokens, columns: Tokens) -> Float[Array, ""]:
-        bound = self.score.bound(rows.position, columns.position) + self.measure.bound()
-        return jax.lax.stop_gradient(bound)
+    @abc.abstractmethod
+    def check_pairs(self, n: int, m: int, d: int) -> None:
+        """Raises ValueError if the law is not one for n rows and m columns of dimension d."""
 
 
-class Attention(AbstractPotentialLaw):
+class Attention(AbstractInteraction):
     r"""One head of attention, composed of its slots.
 
-    .. math:: u_i = \sum_j w_{ij} \nu_{ij}, \qquad w = N[s(x_i, x_j); \pi_{ij}]
+    .. math:: u_i = O\Big(g(x_i) \sum_j w_{ij} \gamma(y_j) \nu_{ij}\Big), \qquad w = N[s(x_i, y_j); \pi_{ij}]
 
     Parameters
     ----------
     score, measure, normalizer, value : the slots. By default the plain softmax attention of weight-shared layers.
+    gate : g, on what each row has pulled.
+    value_gate : gamma, on what each column offers.
+
+    Raises
+    ------
+    ValueError
+        If two slots cannot work together, with what would.
 
     Cost
     ----
@@ -77,20 +79,88 @@ class Attention(AbstractPotentialLaw):
     measure: AbstractMeasure = eqx.field(default_factory=Uniform)
     normalizer: AbstractNormalizer = eqx.field(default_factory=Softmax)
     value: AbstractValue = eqx.field(default_factory=Identity)
+    gate: AbstractGate = eqx.field(default_factory=Open)
+    value_gate: AbstractGate = eqx.field(default_factory=Open)
     sources: ClassVar[tuple[str, ...]] = ("vaswani2017attention", "vuckovic2020mathematical")
+
+    def __check_init__(self):
+        name, features = type(self.normalizer).__name__, isinstance(self.score, AbstractFeatureScore)
+        if self.normalizer.needs_features and not features:
+            raise ValueError(
+                f"{name} multiplies out the features of a score, and {type(self.score).__name__} has none: give "
+                "LogFeatures(map), or use Softmax"
+            )
+        self.normalizer.check_slots(
+            traits=self.measure.all_traits(),
+            pattern=self.measure.pattern,
+            positive=isinstance(self.score, AbstractFeatureScore) and self.score.positive,
+        )
+        if "density" in self.measure.all_traits() and not self.score.symmetric:
+            raise ValueError(
+                "DensityPower needs a symmetric score, whose sums over tokens are a density; tie `query` and `key`, or "
+                "make `form` symmetric"
+            )
+        if self.value.slope:
+            self._check_slope()
+        if self.gate.of_rows and not isinstance(self.normalizer, AbstractRatio):
+            raise ValueError(
+                f"{type(self.gate).__name__} needs the weights of pairs, which {name} never forms; use Softmax"
+            )
+        if self.value_gate.of_rows:
+            raise ValueError(f"{type(self.value_gate).__name__} depends on a row's weights; use it as `gate`")
+
+    def _check_slope(self) -> None:
+        if not self.score.smooth:
+            raise ValueError(
+                f"GradScore needs a score with a gradient, and that of {type(self.score).__name__} is zero wherever it "
+                "exists; use SquaredDistance, or the value Difference"
+            )
+        if not isinstance(self.normalizer, AbstractRatio):
+            raise ValueError(
+                f"GradScore needs the weights of pairs, which {type(self.normalizer).__name__} never forms; use Softmax"
+            )
+        if not self.value_gate.absent:
+            raise ValueError("GradScore is the gradient of the score and offers nothing that a value gate could weigh")
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
     ) -> Float[Array, "n d"]:
-        offered = self.value.offered(x)
-        return self.value.received(self._weighted(x, offered, summation), x, x)
+        return self.value.pulled(self.head(x, x, summation))
+
+    def between(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], y: Float[Array, "m d"], summation: AbstractSummation
+    ) -> Float[Array, "n d"]:
+        return self.value.pulled(self.head(x, y, summation))
+
+    def head(
+        self,
+        x: Float[Array, "n d"],
+        y: Float[Array, "m d"],
+        summation: AbstractSummation,
+        shift: Float[Array, "n m"] | None = None,
+    ) -> "Head":
+        """The head at work on rows x and columns y, with numbers added to its logits if there are any."""
+        rows, columns = Tokens.of(x), Tokens.of(y)
+        mass_only = Weighed(self.score, self.measure.mass_factor, y.shape[0])
+        weight = self.measure.column_weights(mass_only, columns, summation)
+        columns = Tokens(columns.index, y, weight)
+        height = None if x is y else x.shape[0]
+        pair = Weighed(self.score, self.measure, y.shape[0], shift, self.normalizer.adds_density, height)
+        return Head(self, pair, rows, columns, summation)
 
     def weights(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, "n n"]:
-        """The attention matrix: how much of token j is in the velocity of token i. Memory O(n^2)."""
-        return self._weighted(x, jnp.eye(x.shape[0], dtype=x.dtype), summation)
+        """The attention matrix: how much of token j is in the velocity of token i, gates aside. Memory O(n^2)."""
+        return self.head(x, x, summation).weighted(jnp.eye(x.shape[0], dtype=x.dtype))
+
+    def free_energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, " n"]:
+        """log Z_i, the log of sum_j pi_ij e^s_ij, of each row; -inf for a row that sees nobody."""
+        return self.head(x, x, summation).log_partition()
 
     def energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, ""]:
-        beta = self.score.beta.astype(x.dtype)
+        given = {field.name for field in dataclasses.fields(self.score)}
+        if "beta" not in given:
+            return self._partition(x, summation) / 2
+        beta = self.score.beta.astype(x.dtype)  # pyright: ignore[reportAttributeAccessIssue]
 
         def partition(beta: Float[Array, ""]) -> Float[Array, ""]:
             law = eqx.tree_at(lambda law: law.score.beta, self, beta)
@@ -110,28 +180,197 @@ class Attention(AbstractPotentialLaw):
 
     def _partition(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, ""]:
         """The sum over all pairs of pi_i pi_ij e^(s_ij)."""
-        tokens = Tokens.of(x)
-        gathered = summation.gather(self._pair(x), tokens, tokens, x[:, :0])
         mass = self.measure.mass(x.shape[0]).astype(x.dtype)
-        return jnp.sum(mass * jnp.exp(gathered.log_mass))
+        return jnp.sum(mass * jnp.exp(self.free_energy(x, summation)))
 
     def check_tokens(self, n: int, d: int) -> None:
-        self.measure.check_tokens(n)
-        for slot, rows in ((self.score, None), (self.value, d)):
-            for name, matrix in vars(slot).items():
-                if getattr(matrix, "ndim", 0) == 2 and (
-                    matrix.shape[1] != d or matrix.shape[0] != (rows or matrix.shape[0])
-                ):
-                    raise ValueError(
-                        f"`{name}` of {type(slot).__name__} has shape {matrix.shape}, but tokens have dimension {d}: "
-                        f"it must be {'k' if rows is None else d} x {d}"
-                    )
+        self.check_pairs(n, n, d)
 
-    def _pair(self, x: Float[Array, "n d"]) -> Weighed:
-        return Weighed(self.score, self.measure, x.shape[0])
+    def check_pairs(self, n: int, m: int, d: int) -> None:
+        self.measure.check_pairs(n, m)
+        self.score.check_dim(d)
+        self.value.check_dim(d)
+        self.gate.check_tokens(n, d)
+        self.value_gate.check_tokens(m, d)
 
-    def _weighted(
-        self, x: Float[Array, "n d"], offered: Float[Array, "n k"], summation: AbstractSummation
-    ) -> Float[Array, "n k"]:
-        tokens = Tokens.of(x)
-        return self.normalizer.weighted(self._pair(x), tokens, tokens, offered, summation)
+    def parts(self) -> tuple[AbstractLaw, ...]:
+        return ()
+
+    @property
+    def iterates(self) -> bool:
+        return self.normalizer.iterates
+
+    def unsolved(self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation) -> Bool[Array, ""]:
+        return self.unsolved_between(t, x, x, summation)
+
+    def unsolved_between(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], y: Float[Array, "m d"], summation: AbstractSummation
+    ) -> Bool[Array, ""]:
+        head = self.head(x, y, summation)
+        return self.normalizer.unsolved(head.pair, head.rows, head.columns, summation)
+
+    @property
+    def heads(self) -> int:
+        return 1
+
+    def head_weights(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> Float[Array, "h n n"]:
+        return self.weights(x, summation)[None]
+
+    def tilted(self, shift: Float[Array, "h n m"]) -> AbstractLaw:
+        return _Tilted(self, shift[0])
+
+
+class _Tilted(AbstractLaw):
+    """An attention with numbers added to its logits."""
+
+    law: Attention
+    shift: Float[Array, "n m"]
+
+    def __call__(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> Float[Array, "n d"]:
+        return self.law.value.pulled(self.law.head(x, x, summation, self.shift))
+
+    def head_weights(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> Float[Array, "h n n"]:
+        return self.law.head(x, x, summation, self.shift).weighted(jnp.eye(x.shape[0], dtype=x.dtype))[None]
+
+    @property
+    def heads(self) -> int:
+        return 1
+
+    @property
+    def iterates(self) -> bool:
+        return self.law.iterates
+
+    def unsolved(self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation) -> Bool[Array, ""]:
+        head = self.law.head(x, x, summation, self.shift)
+        return self.law.normalizer.unsolved(head.pair, head.rows, head.columns, summation)
+
+    def check_tokens(self, n: int, d: int) -> None:
+        self.law.check_tokens(n, d)
+
+    def parts(self) -> tuple[AbstractLaw, ...]:
+        return ()
+
+
+class Weighed(AbstractWeighed):
+    """The logit of a pair of tokens with the log density of the measure added.
+
+    Parameters
+    ----------
+    size : the number of columns.
+    shift : a number added to the score of each pair.
+    adds_density : whether the density counts as part of the score, beside being the measure.
+    height : the number of rows where they are other tokens than the columns; they then weigh alike.
+    """
+
+    score: AbstractScore
+    measure: AbstractMeasure
+    size: int = eqx.field(static=True)
+    shift: Float[Array, "n m"] | None = None
+    adds_density: bool = eqx.field(static=True, default=False)
+    height: int | None = eqx.field(static=True, default=None)
+
+    def scores(self, rows: Tokens, columns: Tokens) -> Float[Array, "n m"]:
+        scores = self.score(rows.position, columns.position)
+        if self.shift is not None:
+            scores = scores + self.shift[rows.index][:, columns.index].astype(scores.dtype)
+        density = self.density(rows, columns) if self.adds_density else None
+        return scores if density is None else scores + density
+
+    def factor(self, rows: Tokens, columns: Tokens) -> Float[Array, "n m"] | None:
+        dtype = rows.position.dtype
+        terms = [term.astype(dtype) for term in self.measure.factor_terms(rows.index, columns.index, self.size)]
+        if columns.weight is not None:
+            terms.append(jnp.broadcast_to(columns.weight[None, :], (rows.index.shape[0], columns.index.shape[0])))
+        return sum(terms[1:], start=terms[0]) if terms else None
+
+    def column_mass(self, columns: Tokens) -> Float[Array, " m"] | None:
+        terms = self.measure.mass_terms(columns.index)
+        return terms[0][0].astype(columns.position.dtype) if terms else None
+
+    def row_mass(self, rows: Tokens) -> Float[Array, " n"]:
+        measure = self.measure if self.height is None else Uniform()
+        terms = measure.mass_terms(rows.index)
+        level = jnp.full_like(rows.position[:, 0], measure.level(self.height or self.size))
+        return sum((term[0].astype(level.dtype) for term in terms), start=level)
+
+    def query_features(self, rows: Tokens) -> Float[Array, "n f"]:
+        assert isinstance(self.score, AbstractFeatureScore), "checked when the attention was made"
+        return self.score.query_features(rows.position)
+
+    def key_features(self, columns: Tokens) -> Float[Array, "m f"]:
+        assert isinstance(self.score, AbstractFeatureScore), "checked when the attention was made"
+        return self.score.key_features(columns.position)
+
+    @property
+    def pattern(self) -> Pattern:
+        return self.measure.pattern
+
+    def level(self) -> float:
+        return self.measure.level(self.size)
+
+    def bound(self, rows: Tokens, columns: Tokens) -> Float[Array, ""]:
+        bound = self.score.bound(rows.position, columns.position) + jnp.asarray(
+            self.measure.bound(), rows.position.dtype
+        )
+        for extra in (self.shift, columns.weight):
+            if extra is not None:
+                bound = bound + jnp.max(jnp.abs(extra)).astype(bound.dtype)
+        return jax.lax.stop_gradient(2 * bound if self.adds_density else bound)
+
+
+class Head(AbstractHead):
+    """An attention at work on rows and columns."""
+
+    law: Attention
+    pair: Weighed
+    rows: Tokens
+    columns: Tokens
+    summation: AbstractSummation
+
+    def weighted(self, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
+        return self.law.normalizer.weighted(self.pair, self.rows, self.columns, values, self.summation)
+
+    def slope(self) -> Float[Array, "n d"]:
+        return self._ratio.slope(self.pair, self.rows, self.columns, self.summation)
+
+    def log_partition(self) -> Float[Array, " n"]:
+        return self.summation.gather(self.pair, self.rows, self.columns, self.columns.nothing).log_mass
+
+    def own_weight(self) -> Float[Array, " n"]:
+        held_rows, held_columns = self._ratio.held(self.pair, self.rows, self.columns, self.summation)
+        weights = Ratio(self.pair, self._ratio.ratio, self._ratio.counting)
+
+        def one(row: Held, column: Held) -> Float[Array, ""]:
+            alone = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)  # noqa: E731
+            return weights.logits(alone(row), alone(column))[0, 0] + weights.level()
+
+        return jnp.exp(jax.vmap(one)(held_rows, held_columns))
+
+    def query_gate(self, pulled: Float[Array, "n k"]) -> Float[Array, "n k"]:
+        return pulled if self.law.gate.absent else _gated(self.law.gate(self.rows, self), pulled)
+
+    def value_factors(self) -> Float[Array, "m _k"]:
+        return self.law.value_gate(self.columns, self)
+
+    def value_gate(self, offered: Float[Array, "m k"]) -> Float[Array, "m k"]:
+        return offered if self.law.value_gate.absent else _gated(self.value_factors(), offered)
+
+    @property
+    def _ratio(self) -> AbstractRatio:
+        assert isinstance(self.law.normalizer, AbstractRatio), "checked when the attention was made"
+        return self.law.normalizer
+
+
+def _gated(factors: Float[Array, "n _k"], rows: Float[Array, "n k"]) -> Float[Array, "n k"]:
+    if factors.shape[1] not in (1, rows.shape[1]):
+        raise ValueError(
+            f"an elementwise gate needs one factor for each of {rows.shape[1]} coordinates of the head; it has "
+            f"{factors.shape[1]}"
+        )
+    return factors * rows

@@ -1,12 +1,16 @@
 """A law: what all tokens do to each one of them, as a velocity; and sums of laws, since laws add.
 
-The heads of one layer are a sum, and so is attention beside something else.
+The heads of one layer are a sum, and so is attention beside something else. Whoever follows a law through depth needs
+to know three things more of it: where in depth it jumps, whether an inner iteration of its own went wrong, and how many
+attention matrices it holds, so that noise can be added to their logits.
 """
 
 import abc
+from collections.abc import Sequence
 from typing import ClassVar
 
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from ..declaration import Declared
 from ..summation import AbstractSummation
@@ -32,6 +36,53 @@ class AbstractLaw(Declared):
     def check_tokens(self, n: int, d: int) -> None:
         """Raises ValueError if the law's masses or matrices are not for n tokens in dimension d."""
 
+    @abc.abstractmethod
+    def parts(self) -> tuple["AbstractLaw", ...]:
+        """The laws that this one is made of; none for one that stands alone."""
+
+    def at(self, t: Float[Array, ""]) -> "AbstractLaw":
+        """The law as it is at depth t: itself, unless it is scheduled."""
+        return self
+
+    @property
+    def jumps(self) -> bool:
+        """Whether the law is discontinuous in depth anywhere."""
+        return any(part.jumps for part in self.parts())
+
+    def next_jump(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        """The first depth after t at which the law is discontinuous; infinite if there is none."""
+        return _first([part.next_jump(t) for part in self.parts()], t)
+
+    @property
+    def iterates(self) -> bool:
+        """Whether an inner iteration, run to a tolerance, takes part."""
+        return any(part.iterates for part in self.parts())
+
+    def unsolved(self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation) -> Bool[Array, ""]:
+        """Whether an inner iteration misses its tolerance in this state."""
+        return jnp.any(jnp.asarray([False, *(part.unsolved(t, x, summation) for part in self.parts())]))
+
+    @property
+    def heads(self) -> int:
+        """The number of attention matrices in the law."""
+        return sum(part.heads for part in self.parts())
+
+    def head_weights(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> Float[Array, "h n n"]:
+        """The attention matrices, one after another. Memory O(h n^2)."""
+        return jnp.concatenate([part.head_weights(t, x, summation) for part in self.parts() if part.heads])
+
+    def tilted(self, shift: Float[Array, "h n m"]) -> "AbstractLaw":
+        """The law with numbers added to the logits of its attention matrices, one matrix of them for each head.
+
+        Raises
+        ------
+        ValueError
+            If the law holds no attention matrix.
+        """
+        raise ValueError(f"{type(self).__name__} has no attention weights to which noise could be added")
+
     def __add__(self, other: "AbstractLaw") -> "AbstractLaw":
         if not isinstance(other, AbstractLaw):
             return NotImplemented
@@ -48,6 +99,8 @@ class AbstractPotentialLaw(AbstractLaw):
 
 class Sum(AbstractPotentialLaw):
     """Several laws acting at once, usually written with `+`. Heads add as velocities, not as mixtures of weights.
+
+    .. math:: u_i = \\sum_h u_i^{(h)}
 
     Parameters
     ----------
@@ -75,6 +128,17 @@ class Sum(AbstractPotentialLaw):
     ) -> Float[Array, "n d"]:
         return sum((law(t, x, summation) for law in self.laws[1:]), start=self.laws[0](t, x, summation))
 
+    def parts(self) -> tuple[AbstractLaw, ...]:
+        return self.laws
+
+    def at(self, t: Float[Array, ""]) -> AbstractLaw:
+        return Sum(tuple(law.at(t) for law in self.laws))
+
+    def tilted(self, shift: Float[Array, "h n m"]) -> AbstractLaw:
+        if not self.heads:
+            return super().tilted(shift)
+        return Sum(tuple(law.tilted(part) if law.heads else law for law, part in _shared(self.laws, shift)))
+
     def energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, ""]:
         for law in self.laws:
             if not isinstance(law, AbstractPotentialLaw):
@@ -85,3 +149,15 @@ class Sum(AbstractPotentialLaw):
     def check_tokens(self, n: int, d: int) -> None:
         for law in self.laws:
             law.check_tokens(n, d)
+
+
+def _shared(
+    laws: Sequence[AbstractLaw], shift: Float[Array, "h n m"]
+) -> list[tuple[AbstractLaw, Float[Array, "_ n m"]]]:
+    """Each law with the matrices that are for its heads."""
+    edges = [sum(law.heads for law in laws[:k]) for k in range(len(laws) + 1)]
+    return [(law, shift[edges[k] : edges[k + 1]]) for k, law in enumerate(laws)]
+
+
+def _first(depths: list[Float[Array, ""]], t: Float[Array, ""]) -> Float[Array, ""]:
+    return jnp.min(jnp.stack([jnp.full_like(t, jnp.inf), *depths]))

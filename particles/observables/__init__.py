@@ -5,6 +5,7 @@ from .base import observable as observable
 from .clusters import Clusters as Clusters
 from .clusters import labels as labels
 from .interaction import Energy as Energy
+from .motion import KineticEnergy as KineticEnergy
 from .shape import ROWS as ROWS
 from .shape import Diameter as Diameter
 from .shape import EffectiveRank as EffectiveRank

@@ -7,10 +7,10 @@ saved, how the axis of a figure is labeled and what stands in the attributes of 
 import abc
 from typing import ClassVar
 
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ..declaration import Declared, family, nearest
-from ..dynamics import Flow
+from ..dynamics import AbstractFlow
 
 
 class AbstractObservable(Declared):
@@ -29,10 +29,14 @@ class AbstractObservable(Declared):
     pairwise: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, "..."]:
+    def __call__(self, flow: AbstractFlow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, "..."]:
         """The value at depth t, with one axis for each of `dims`."""
 
-    def check_flow(self, flow: Flow) -> None:
+    def observe(self, flow: AbstractFlow, t: Float[Array, ""], state: PyTree) -> Float[Array, "..."]:
+        """The value in a state of the flow: that of its tokens, unless the observable looks at more."""
+        return self(flow, t, flow.tokens(state))
+
+    def check_flow(self, flow: AbstractFlow) -> None:
         """Raises ValueError if the observable is not defined for this flow."""
 
 

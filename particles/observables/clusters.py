@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..declaration import parameter
-from ..dynamics import Flow
+from ..dynamics import AbstractFlow
 from ..spaces import AbstractSpace
 from .base import AbstractObservable
 from .shape import ROWS
@@ -42,7 +42,7 @@ class Clusters(AbstractObservable):
     symbol: ClassVar[str] = "clusters"
     sources: ClassVar[tuple[str, ...]] = ("gower1969minimum", "geshkovski2024dynamic")
 
-    def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
+    def __call__(self, flow: AbstractFlow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
         found = labels(flow.space, x, self.delta)
         return jnp.sum(found == jnp.arange(x.shape[0], dtype=found.dtype)).astype(x.dtype)
 

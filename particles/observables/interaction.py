@@ -2,9 +2,10 @@
 
 from typing import ClassVar
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..dynamics import Flow, at_precision
+from ..dynamics import AbstractFlow, at_precision
 from ..laws import AbstractPotentialLaw
 from .base import AbstractObservable
 
@@ -32,12 +33,13 @@ class Energy(AbstractObservable):
     positive: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective",)
 
-    def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
-        law = at_precision(flow.law, x.dtype)
+    def __call__(self, flow: AbstractFlow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
+        law = at_precision(flow.law, x.dtype).at(t)
         if not isinstance(law, AbstractPotentialLaw):
             raise ValueError(f"the energy of {type(law).__name__} is not defined; watch something else")
         return law.energy(x, flow.summation)
 
-    def check_flow(self, flow: Flow) -> None:
-        if not isinstance(flow.law, AbstractPotentialLaw):
-            raise ValueError(f"the energy of {type(flow.law).__name__} is not defined; watch something else")
+    def check_flow(self, flow: AbstractFlow) -> None:
+        law = flow.law.at(jnp.zeros(()))
+        if not isinstance(law, AbstractPotentialLaw):
+            raise ValueError(f"the energy of {type(law).__name__} is not defined; watch something else")

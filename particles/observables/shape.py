@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..dynamics import Flow
+from ..dynamics import AbstractFlow
 from ..spaces import AbstractSpace
 from .base import AbstractObservable
 
@@ -27,7 +27,7 @@ class MeanCosine(AbstractObservable):
     symbol: ClassVar[str] = r"$\langle\cos\rangle$"
     sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective",)
 
-    def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
+    def __call__(self, flow: AbstractFlow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
         n = x.shape[0]
         if n == 1:
             return jnp.ones((), x.dtype)
@@ -47,7 +47,7 @@ class OrderParameter(AbstractObservable):
     symbol: ClassVar[str] = "$r$"
     sources: ClassVar[tuple[str, ...]] = ("kuramoto1975self",)
 
-    def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
+    def __call__(self, flow: AbstractFlow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
         return jnp.linalg.norm(jnp.mean(directions(x), axis=0))
 
 
@@ -69,7 +69,7 @@ class Radius(AbstractObservable):
     unit: ClassVar[str] = "position"
     sources: ClassVar[tuple[str, ...]] = ("vuckovic2021regularity",)
 
-    def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
+    def __call__(self, flow: AbstractFlow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
         return jnp.max(jnp.linalg.norm(x, axis=1))
 
 
@@ -96,7 +96,7 @@ class Diameter(AbstractObservable):
     unit: ClassVar[str] = "position"
     sources: ClassVar[tuple[str, ...]] = ("dong2021attention",)
 
-    def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
+    def __call__(self, flow: AbstractFlow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
         return diameter(flow.space, x)
 
 
@@ -114,7 +114,7 @@ class EffectiveRank(AbstractObservable):
     symbol: ClassVar[str] = r"$\mathrm{erank}$"
     sources: ClassVar[tuple[str, ...]] = ("roy2007effective",)
 
-    def __call__(self, flow: Flow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
+    def __call__(self, flow: AbstractFlow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
         singular = jnp.linalg.svd(x, compute_uv=False)
         share = singular / jnp.maximum(jnp.sum(singular), jnp.finfo(x.dtype).tiny)
         positive = share > 0

@@ -32,6 +32,7 @@ _REPLICATES = ("seed", "replicate")
 """Dims whose values mean nothing: if anything else is swept, their members are curves of one color."""
 
 _DASHES = ("-", "--", ":", "-.")
+_HANDLE, _LETTER = 0.5, 0.065  # inches of a legend's line with its margins, and of a letter
 
 
 class Scale(eqx.Module):
@@ -41,6 +42,10 @@ class Scale(eqx.Module):
     label: str = eqx.field(static=True)
     values: Float[np.ndarray, " m"]
     words: tuple[str, ...] = eqx.field(static=True)
+
+    def named(self, word: str) -> str:
+        """A value with the symbol of its dim; words stand for themselves."""
+        return f"{self.label} = {word}" if _numbers(self.words) else word
 
     def norm(self) -> Normalize:
         """From values to the range of a colormap; a legend needs no scale, only an order."""
@@ -71,7 +76,7 @@ class Palette(eqx.Module):
         lines = []
         if self.hue is not None and len(self.hue.values) <= _FEW:
             for k, word in enumerate(self.hue.words):
-                lines.append(Line2D([], [], color=self._color(k), label=f"{self.hue.label} = {word}"))
+                lines.append(Line2D([], [], color=self._color(k), label=self.hue.named(word)))
         elif self.hue is not None:
             mappable = ScalarMappable(self.hue.norm(), depth_colors())
             bar = figure.colorbar(mappable, ax=list(axes), label=self.hue.label, **BAR)
@@ -81,10 +86,11 @@ class Palette(eqx.Module):
                 bar.set_ticks(self.hue.values[some].tolist(), labels=[self.hue.words[k] for k in some])
         if self.dash is not None:
             for k, word in enumerate(self.dash.words):
-                lines.append(Line2D([], [], color="0.3", linestyle=_DASHES[k], label=f"{self.dash.label} = {word}"))
+                lines.append(Line2D([], [], color="0.3", linestyle=_DASHES[k], label=self.dash.named(word)))
         if lines:
-            wide = figure.get_figwidth() > 5
-            figure.legend(handles=lines, loc="outside upper center", ncols=min(len(lines), 6 if wide else 3))
+            longest = max(len(str(line.get_label()).replace("$", "").replace("\\", "")) for line in lines)
+            columns = int(figure.get_figwidth() / (_HANDLE + _LETTER * longest))
+            figure.legend(handles=lines, loc="outside upper center", ncols=min(len(lines), max(1, columns)))
 
 
 def palette(dataset: xr.Dataset) -> Palette:

@@ -82,13 +82,22 @@ def written(value: Any) -> str:
     value = getattr(value, "item", lambda: value)()
     if not isinstance(value, float):
         return str(value)
+    if np.isinf(value):
+        return r"$\infty$"
     mantissa, _, exponent = f"{value:.4g}".partition("e")
     return rf"${mantissa} \times 10^{{{int(exponent)}}}$" if exponent else mantissa
 
 
 def title(dataset: xr.Dataset, at: Index) -> str:
     """What sets a member apart from the others, such as `$\\beta$ = 4`."""
-    return ", ".join(f"{symbol(dataset, d)} = {written(dataset[d].values[i])}" for d, i in at.items())
+    return ", ".join(named(dataset, d, i) for d, i in at.items())
+
+
+def named(dataset: xr.Dataset, dim: str, k: int) -> str:
+    """A value of a swept coordinate with its symbol; words stand for themselves."""
+    values = dataset[dim].values
+    word = written(values[k])
+    return word if values.dtype.kind == "U" else f"{symbol(dataset, dim)} = {word}"
 
 
 def depth_label(dataset: xr.Dataset) -> str:

@@ -4,8 +4,12 @@ import dataclasses
 import math
 import pathlib
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
 from .. import machine
-from ..dynamics import Flow
+from ..dynamics import AbstractFlow
 from ..integration import Plan
 from ..observables import ROWS
 from ..summation import AbstractSummation, Blocked
@@ -22,8 +26,9 @@ class Budget:
     Attributes
     ----------
     summation : what visits the pairs of one member.
-    memory : bytes at the peak; `gather` of them for pairs, `watching` for observables and stop conditions that look at
-        pairs, `frames` for a chunk of frames.
+    state : bytes of the states of all members.
+    memory : bytes at the peak; `gather` of them for pairs, `matrices` for what noise holds of pairs, `watching` for
+        observables and stop conditions that look at pairs, `frames` for a chunk of frames.
     disk : bytes of the finished record.
     evaluation : seconds of one evaluation of the field for all members, an order of magnitude.
     """
@@ -32,7 +37,9 @@ class Budget:
     members: int
     tokens: int
     dim: int
+    state: int
     gather: int
+    matrices: int
     watching: int
     frames: int
     disk: int
@@ -41,15 +48,14 @@ class Budget:
     @property
     def memory(self) -> int:
         """Bytes at the peak."""
-        state = self.members * self.tokens * self.dim * 8
-        return BASE + self.gather + self.watching + self.frames + STAGES * state
+        return BASE + self.gather + self.matrices + self.watching + self.frames + STAGES * self.state
 
     def lines(self) -> list[str]:
         """The estimate in words."""
         return [
             f"members     {self.members}",
             f"summation   {self.summation}",
-            f"memory      {_size(self.memory)}, {_size(self.gather + self.watching)} of it for pairs, "
+            f"memory      {_size(self.memory)}, {_size(self.gather + self.matrices + self.watching)} of it for pairs, "
             f"{_size(self.frames)} for frames",
             f"disk        {_size(self.disk)}",
             f"time        about {self.evaluation:.2g} s for one evaluation of the field (of order); "
@@ -94,23 +100,33 @@ class Budget:
         return "Fewer tokens or fewer members at a time would fit."
 
 
-def budget(members: list[tuple[Flow, tuple[int, int], Plan]], itemsize: int, frame_bytes: int) -> Budget:
+def budget(members: list[tuple[AbstractFlow, tuple[int, int], Plan]], itemsize: int, frame_bytes: int) -> Budget:
     """The estimate for members given by flow, numbers of tokens and dimensions, and plan."""
     flow, (n, d), plan = max(members, key=lambda member: math.prod(member[1]))
     chosen = flow.summation.chosen(n, n, itemsize)
     pairwise = bool(plan.stop) or any(watched.pairwise for watched in plan.watch)
     pairs = sum(tokens**2 for _, (tokens, _), _ in members)
+    state = len(members) * _numbers(flow, n, d) * 8
     return Budget(
         summation=chosen,
         members=len(members),
         tokens=n,
         dim=d,
+        state=state,
         gather=len(members) * chosen.memory(n, n, d + 1, itemsize),
+        matrices=len(members) * flow.matrices() * n * n * itemsize,
         watching=2 * len(members) * ROWS * n * itemsize if pairwise else 0,
         frames=4 * plan.chunk * frame_bytes,
-        disk=plan.frames * frame_bytes + 2 * len(members) * n * d * itemsize,
+        disk=plan.frames * frame_bytes + 2 * state * itemsize // 8,
         evaluation=pairs / PAIRS_PER_SECOND,
     )
+
+
+def _numbers(flow: AbstractFlow, n: int, d: int) -> int:
+    """How many numbers there are in a state."""
+    key = jax.eval_shape(lambda: jax.random.key(0)) if flow.random else None
+    state = eqx.filter_eval_shape(flow.begin, jax.ShapeDtypeStruct((n, d), jnp.float32), key)
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state))
 
 
 def _size(count: float | int) -> str:

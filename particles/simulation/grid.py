@@ -9,24 +9,32 @@ import itertools
 import json
 import math
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..declaration import Declared, described, family, nearest
-from ..dynamics import Flow
+from ..dynamics import AbstractFlow
 from ..integration import Plan, State, begin
 from ..observables import AbstractObservable
 
-Member = tuple[Flow, Float[Array, "_ _"], Plan]
 # What may differ between members: anything of the flow, the seed, and what does not decide the shape of the record.
 SWEPT = re.compile(r"seed|flow(\..+)?|start|start\.(?!path$|name$).+|plan\.(rtol|atol|dt|solver|max_steps|stop(\..+)?)")
 LARGEST_SWEEP = 1_000_000
 RESERVED = ("time", "token", "dim", "tokens")
+
+
+class Member(NamedTuple):
+    """One run of a sweep: its flow, its start, its plan, and the key of its noise where there is noise."""
+
+    flow: AbstractFlow
+    x0: Float[Array, "_ _"]
+    plan: Plan
+    key: PRNGKeyArray | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +50,22 @@ class Dimension:
         plain = [described(value) for value in self.values]
         if all(isinstance(value, int | float) and not isinstance(value, bool) for value in plain):
             return np.asarray(plain)
-        names = [value["kind"] if isinstance(value, dict) else str(value) for value in plain]
-        distinct = len(set(names)) == len(names)
-        return np.asarray(names if distinct else [f"{k}: {name}" for k, name in enumerate(names)])
+        names = [_name(value) for value in self.values]
+        twice = {name for name in names if names.count(name) > 1}
+        return np.asarray([f"{name} ({k + 1})" if name in twice else name for k, name in enumerate(names)])
+
+
+def _name(value: Any) -> str:
+    """A value in a few words: a noun by its kind and what is said of it that is one number or word."""
+    if not isinstance(value, Declared):
+        return str(described(value))
+    said = [(field, described(getattr(value, field.name))) for field in dataclasses.fields(value)]
+    words = [
+        f"{one:g}" if isinstance(one, float) else str(one)
+        for field, one in said
+        if isinstance(one, int | float | str) and one != field.default
+    ]
+    return " ".join([type(value).__name__, *words])
 
 
 def dimensions(sweep: dict[str, tuple[Any, ...]]) -> tuple[Dimension, ...]:
@@ -122,7 +143,7 @@ class Batch(eqx.Module):
     """
 
     members: tuple[int, ...] = eqx.field(static=True)
-    flow: Flow
+    flow: AbstractFlow
     plan: Plan
     state: State
 
@@ -131,18 +152,12 @@ class Batch(eqx.Module):
         """Whether the leaves carry a leading axis over members."""
         return len(self.members) > 1
 
-    @property
-    def tokens(self) -> tuple[int, int]:
-        """The number of tokens and their dimension."""
-        n, d = self.state.tokens.shape[-2:]
-        return n, d
-
 
 def batches(members: list[Member]) -> list[Batch]:
     """Members grouped by the program that can move them, each at its start."""
     groups: dict[Any, list[int]] = {}
-    for k, (flow, x0, plan) in enumerate(members):
-        arrays, static = eqx.partition((flow, x0, plan), eqx.is_array)
+    for k, member in enumerate(members):
+        arrays, static = eqx.partition(member, eqx.is_array)
         leaves, tree = jax.tree.flatten(arrays)
         shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
         groups.setdefault((tree, shapes, repr(jax.tree.leaves(static))), []).append(k)
@@ -151,14 +166,14 @@ def batches(members: list[Member]) -> list[Batch]:
 
 def _batch(positions: tuple[int, ...], members: list[Member]) -> Batch:
     if len(members) == 1:
-        flow, x0, plan = members[0]
-        return Batch(positions, flow, plan, begin(flow, x0, plan))
+        flow, x0, plan, key = members[0]
+        return Batch(positions, flow, plan, begin(flow, x0, plan, key))
 
     def stacked(*leaves: Any) -> Any:
         return jnp.stack(leaves) if eqx.is_array(leaves[0]) else leaves[0]
 
-    flow, x0, plan = jax.tree.map(stacked, *members)
-    state = eqx.filter_jit(eqx.filter_vmap(begin))(flow, x0, plan)
+    flow, x0, plan, key = jax.tree.map(stacked, *members)
+    state = eqx.filter_jit(eqx.filter_vmap(begin))(flow, x0, plan, key)
     return Batch(positions, flow, plan, state)
 
 

@@ -57,7 +57,7 @@ def with_files(content: Any, file: Callable[[pathlib.Path], str]) -> Any:
     """Plain data of a config with every path of a start file replaced by `file(path)`."""
     if isinstance(content, dict):
         content = {key: with_files(value, file) for key, value in content.items()}
-        if content.get("kind") == Given.__name__:
+        if content.get("kind") == Given.__name__ and "path" in content:
             content["path"] = file(pathlib.Path(content["path"]))
         return content
     return [with_files(value, file) for value in content] if isinstance(content, list) else content

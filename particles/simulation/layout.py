@@ -9,14 +9,15 @@ from ..integration import Plan
 from ..record import Layout, Variable
 from .grid import Dimension, Member
 
-SYMBOLS = {"beta": r"$\beta$", "kappa": r"$\kappa$", "delta": r"$\delta$", "dt": r"$\Delta t$", "overlap": "$g_0$"}
+SYMBOLS = {name: rf"$\{name}$" for name in ("alpha", "beta", "delta", "kappa", "rho", "sigma", "tau")}
+SYMBOLS |= {"dt": r"$\Delta t$", "overlap": "$g_0$", "exponent": "$a$", "k": "$k$", "friction": r"$\lambda$"}
 
 
 def layout(
     plan: Plan, members: list[Member], swept: tuple[Dimension, ...], dtype: str, attributes: Mapping[str, Any]
 ) -> Layout:
     """The record of members that share a plan's grid, wide enough for the largest of them."""
-    sizes = {"token": max(x0.shape[0] for _, x0, _ in members), "dim": max(x0.shape[1] for _, x0, _ in members)}
+    sizes = {"token": max(m.x0.shape[0] for m in members), "dim": max(m.x0.shape[1] for m in members)}
     variables = {}
     if plan.tokens:
         words = {"long_name": "tokens", "symbol": "$x$", "units": "position"}
@@ -42,6 +43,8 @@ def caption(content: Mapping[str, Any]) -> str:
     """All parameters of a simulation's content in one paragraph, as they would stand under a figure."""
     flow = content["flow"]
     parts = {"start": content["start"], "space": flow["space"], "law": flow["law"], "plan": content["plan"]}
+    more = {key: value for key, value in flow.items() if key not in ("space", "law", "summation")}
+    parts |= {"flow": more} if len(more) > 1 else {}
     phrases = [f"{name}: {_phrase(node)}" for name, node in parts.items()]
     phrases += [f"sweep over {path}: {_shown(values)}" for path, values in content["sweep"].items()]
     return f"{content['name']}, seed {content['seed']}, {content['precision']}. {'; '.join(phrases)}."

@@ -15,14 +15,13 @@ import numpy as np
 import tqdm
 from jaxtyping import Array
 
-from ..dynamics import Flow
+from ..dynamics import AbstractFlow
 from ..integration import Effort, Plan, State, Status, advance
 from ..record import Layout, Writer
 from .grid import Batch, Member, batches, place, until
 from .interruption import Flag, listening
 from .journal import Journal
 
-STATE = ("tokens", "dt", "depth", "status")
 BAR = "{desc}: {percentage:3.0f}%|{bar}| depth {n:.4g}/{total:.4g} [{elapsed}<{remaining}{postfix}]"
 
 
@@ -127,15 +126,20 @@ class Loop:
         return times, frames
 
     def _checkpoint(self) -> dict[str, np.ndarray]:
-        states = [(k, batch.state) for k, batch in enumerate(self.batches)]
-        leaves = {f"{k}.{name}": np.asarray(getattr(state, name)) for k, state in states for name in STATE}
+        leaves = {name: np.asarray(leaf) for k in range(len(self.batches)) for name, leaf in self._state(k)}
         return {**leaves, "efforts": self.efforts}
 
     def _restore(self, checkpoint: dict[str, np.ndarray], notes: dict[str, Any]) -> None:
         self.efforts, self.failures = checkpoint["efforts"], list(notes["failures"])
         for k, batch in enumerate(self.batches):
-            state = State(*(jnp.asarray(checkpoint[f"{k}.{name}"]) for name in STATE))
+            leaves = [jnp.asarray(checkpoint[name]) for name, _ in self._state(k)]
+            state = jax.tree.unflatten(jax.tree.structure(batch.state), leaves)
             self.batches[k] = eqx.tree_at(lambda b: b.state, batch, state)
+
+    def _state(self, k: int) -> list[tuple[str, Array]]:
+        """Every array of a batch's state, with a name."""
+        leaves = jax.tree_util.tree_leaves_with_path(self.batches[k].state)
+        return [(f"{k}.{jax.tree_util.keystr(path, simple=True, separator='.')}", leaf) for path, leaf in leaves]
 
     def _statuses(self) -> list[Status]:
         codes = np.zeros(len(self.efforts), int)
@@ -172,7 +176,7 @@ class Loop:
 
 def _advance(batch: Batch, first: int, last: int, chunk: int) -> tuple[State, dict[str, np.ndarray], Effort]:
     """A batch one chunk further; the last chunk is filled up by repeating its last depth, so that shapes agree."""
-    dtype = batch.state.tokens.dtype
+    dtype = batch.state.depth.dtype
     plan = jax.tree.map(lambda leaf: leaf[0], batch.plan) if batch.several else batch.plan
     depths = plan.depths(max(first - 1, 0), last, dtype)
     times = depths[1:] if first else depths
@@ -183,7 +187,7 @@ def _advance(batch: Batch, first: int, last: int, chunk: int) -> tuple[State, di
 
 
 @eqx.filter_jit
-def _several(flow: Flow, plan: Plan, state: State, start: Array, times: Array):
+def _several(flow: AbstractFlow, plan: Plan, state: State, start: Array, times: Array):
     """`advance` for a batch of members, as one program."""
     axis = eqx.if_array(0)
     return eqx.filter_vmap(advance, in_axes=(axis, axis, axis, None, None))(flow, plan, state, start, times)

@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tomli_w
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .. import machine
 from ..declaration import described, option, sources_of
-from ..dynamics import Flow
+from ..dynamics import AbstractFlow
 from ..experiment import AbstractExperiment, Verdict
 from ..integration import Plan, checked
 from ..record import Layout, Record, open_record
@@ -36,6 +36,7 @@ from .layout import caption, layout
 from .loop import Failed, Loop
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+NOISE = 0x6E6F6973  # folded into the key of a seed, so that noise and start are independent
 SHRUNK_TOKENS, SHRUNK_DEPTH, SHRUNK_FRAMES, SHRUNK_VALUES = 12, 0.5, 6, 2
 
 
@@ -48,7 +49,7 @@ class Simulation(AbstractExperiment):
     start : where the tokens start.
     flow : what moves them.
     plan : how long, how exactly, what to keep.
-    seed : of the start, the only randomness there is.
+    seed : of the start and of the noise, each a stream of its own.
     precision : of the numbers, float64 or float32.
     sweep : values by path, for example `{"flow.law.score.beta": (1.0, 4.0), "seed": (0, 1, 2)}`.
     figures : the kinds of figures to draw; by default those that suit the record.
@@ -64,7 +65,7 @@ class Simulation(AbstractExperiment):
     """
 
     start: AbstractStart
-    flow: Flow
+    flow: AbstractFlow
     plan: Plan
     name: str = option("run")
     seed: int = option(0, ge=0, lt=2**63)
@@ -81,7 +82,7 @@ class Simulation(AbstractExperiment):
         self.plan.check_flow(self.flow)
         tokens, dim = getattr(self.start, "tokens", None), getattr(self.start, "dim", None)
         if dim is not None:
-            self.flow.space.check_dim(dim)
+            self.flow.check_dim(dim)
         if tokens is not None and dim is not None:
             self.flow.law.check_tokens(tokens, dim)
 
@@ -111,6 +112,10 @@ class Simulation(AbstractExperiment):
         self.flow.check_tokens(x0)
         return x0
 
+    def noise_key(self) -> PRNGKeyArray | None:
+        """The key that noise comes from; None where there is none."""
+        return jax.random.fold_in(jax.random.key(self.seed), NOISE) if self.flow.random else None
+
     def identity(self) -> str:
         """A hash of all that the numbers depend on: the config, start files' content, the code that computes."""
         content: dict[str, Any] = self.content(start_digest)
@@ -136,7 +141,7 @@ class Simulation(AbstractExperiment):
         return needed.lines(), needed.check
 
     def prepared(self) -> list[Member]:
-        """Flow, start and plan of every member.
+        """Flow, start, plan and key of every member.
 
         Raises
         ------
@@ -151,7 +156,7 @@ class Simulation(AbstractExperiment):
                 f"{len(members)} members with {tokens} coordinates in all need {STAGES * 8 * tokens / 2**30:.3g} GiB "
                 f"before any pair is looked at, and {free / 2**30:.3g} GiB are free: fewer tokens or members would fit"
             )
-        return [(member.flow, checked(member.flow, member.first(), member.plan), member.plan) for member in members]
+        return [Member(m.flow, checked(m.flow, m.first(), m.plan), m.plan, m.noise_key()) for m in members]
 
     def layout(self, members: list[Member]) -> Layout:
         """The shape of the record."""
@@ -167,7 +172,7 @@ class Simulation(AbstractExperiment):
 
     def budget(self, members: list[Member], shape: Layout) -> Budget:
         """What the run will need."""
-        sizes = [(flow, (x0.shape[0], x0.shape[1]), plan) for flow, x0, plan in members]
+        sizes = [(m.flow, (m.x0.shape[0], m.x0.shape[1]), m.plan) for m in members]
         return budget(sizes, np.dtype(self.precision).itemsize, shape.frame_bytes())
 
     def facts(self, summation: AbstractSummation) -> dict[str, Any]:
@@ -198,10 +203,21 @@ class Simulation(AbstractExperiment):
     def shrunk(self) -> "Simulation":
         until = jnp.minimum(self.plan.until, SHRUNK_DEPTH)
         plan = dataclasses.replace(self.plan, until=until, save=SHRUNK_FRAMES, chunk=3)
-        tokens = getattr(self.start, "tokens", 0)
-        start = dataclasses.replace(self.start, tokens=min(tokens, SHRUNK_TOKENS)) if tokens else self.start
+        start = self._shrunk_start()
         sweep = {path: values[:SHRUNK_VALUES] for path, values in self.sweep.items()}
         return dataclasses.replace(self, plan=plan, start=start, sweep=sweep)
+
+    def _shrunk_start(self) -> AbstractStart:
+        """Fewer tokens, where the start and the law can do with fewer."""
+        fields = {field.name for field in dataclasses.fields(self.start)}
+        if not {"tokens", "dim"} <= fields:
+            return self.start
+        start: Any = self.start
+        try:
+            self.flow.law.check_tokens(min(start.tokens, SHRUNK_TOKENS), start.dim)
+        except ValueError:  # a law that is made for this number of tokens
+            return start
+        return dataclasses.replace(start, tokens=min(start.tokens, SHRUNK_TOKENS))
 
 
 class Unfinished(RuntimeError):
@@ -209,7 +225,7 @@ class Unfinished(RuntimeError):
 
 
 def simulate(
-    subject: Simulation | Flow,
+    subject: Simulation | AbstractFlow,
     x0: Float[Array, "n d"] | None = None,
     plan: Plan | None = None,
     path: str | pathlib.Path | None = None,
@@ -223,7 +239,7 @@ def simulate(
 
     Parameters
     ----------
-    subject : a simulation, or a flow, which takes `x0` and `plan` beside it.
+    subject : a simulation, or a flow, which takes `x0` and `plan` beside it; its noise is that of seed 0.
     x0 : the tokens at depth 0; they are kept in the run directory.
     plan : how long, how exactly, what to keep.
     path : the run directory; for a simulation by default `runs/<name>-<hash>`.
@@ -254,7 +270,7 @@ def simulate(
     ------
     geshkovski2023perspective.
     """
-    if isinstance(subject, Flow):
+    if isinstance(subject, AbstractFlow):
         if x0 is None or plan is None or path is None:
             raise ValueError("simulate(flow, x0, plan, path) needs all four; a Simulation needs no more than a path")
         subject = _from_tokens(subject, x0, plan, pathlib.Path(path))
@@ -285,7 +301,7 @@ def simulate(
     return open_record(directory)
 
 
-def _from_tokens(flow: Flow, x0: Float[Array, "n d"], plan: Plan, directory: pathlib.Path) -> Simulation:
+def _from_tokens(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan, directory: pathlib.Path) -> Simulation:
     """A simulation that starts from tokens at hand: they are kept as a file of the run directory."""
     tokens = np.asarray(checked(flow, x0, plan))
     _check_vacant(directory)

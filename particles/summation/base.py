@@ -26,8 +26,8 @@ class Gathered(eqx.Module):
 
     Attributes
     ----------
-    peak : the largest logit, or another number of its size; whatever it is, it cancels on closing, and is a constant to
-        differentiation.
+    peak : the largest logit, or another number of its size where the pair has a bound; whatever it is, it cancels on
+        closing, and is a constant to differentiation.
     mass : the sum of e^(logit - peak).
     total : the sum of e^(logit - peak) times the column's value.
     """
@@ -79,10 +79,11 @@ class AbstractPair(Declared):
         """A constant that belongs to every logit; it is added to the peaks, not to each pair."""
 
     @abc.abstractmethod
-    def bound(self, rows: PyTree[Array], columns: PyTree[Array]) -> Float[Array, ""]:
-        """A number that no finite value of `logits` exceeds in size; infinite where none is known.
+    def bound(self, rows: PyTree[Array], columns: PyTree[Array]) -> Float[Array, ""] | None:
+        """A number that no finite value of `logits` exceeds in size; infinite or None where none is known.
 
-        Where it is small, no exponential can overflow and a summation need not look for peaks.
+        Where it is small, no exponential can overflow and a summation need not look for peaks. With None what is
+        gathered has the largest logit of each row as its peak.
         """
 
 

@@ -46,7 +46,7 @@ class Blocked(AbstractSummation):
         n, m = length(rows), length(columns)
         row_blocks = _blocks(rows, min(self.rows, n))
         column_blocks = _blocks((columns, values, jnp.ones(m, bool)), min(self.columns, m))
-        tame = pair.bound(rows, columns) < TAME * jnp.log(jnp.finfo(values.dtype).max)
+        bound = pair.bound(rows, columns)
 
         def visited(close: Callable[[Array, Array], Gathered]) -> Gathered:
             @jax.checkpoint
@@ -62,9 +62,13 @@ class Blocked(AbstractSummation):
                 return jax.lax.scan(lambda g, c: (visit(g, row_block, c), None), start, column_blocks)[0]
 
             blocks = jax.lax.map(one_row_block, row_blocks)
-            return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], blocks)
+            return jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:])[:n], blocks)
 
-        gathered = jax.lax.cond(tame, lambda: visited(_summed), lambda: visited(closed))
+        if bound is None:
+            gathered = visited(closed)
+        else:
+            tame = bound < TAME * jnp.log(jnp.finfo(values.dtype).max)
+            gathered = jax.lax.cond(tame, lambda: visited(_summed), lambda: visited(closed))
         return raised(gathered, pair.level())
 
     def chosen(self, n: int, m: int, itemsize: int) -> AbstractSummation:

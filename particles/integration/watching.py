@@ -1,0 +1,70 @@
+"""What is looked at while a flow is followed: what is kept of a state, and what ends a run."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PyTree
+
+from ..dynamics import AbstractFlow
+from ..observables import AbstractObservable
+from ..stopping import AbstractStop
+
+
+class Watch(eqx.Module):
+    """What is kept of a state: the tokens brought back to the space, and the observables of those."""
+
+    flow: AbstractFlow
+    observables: tuple[AbstractObservable, ...]
+    tokens: bool = eqx.field(static=True)
+
+    def __call__(self, t: Float[Array, ""], y: PyTree, args: Any) -> dict[str, Float[Array, "..."]]:
+        state = self.flow.project(y)
+        kept = {watched.name: watched.observe(self.flow, t, state) for watched in self.observables}
+        return {"tokens": self.flow.tokens(state), **kept} if self.tokens else kept
+
+
+class End(eqx.Module):
+    """The state at the end of a solve, on the space."""
+
+    flow: AbstractFlow
+
+    def __call__(self, t: Float[Array, ""], y: PyTree, args: Any) -> PyTree:
+        return self.flow.project(y)
+
+
+class Condition(eqx.Module):
+    """A stop condition as an event of diffrax."""
+
+    flow: AbstractFlow
+    stop: AbstractStop
+
+    def __call__(self, t: Float[Array, ""], y: PyTree, args: Any, **kwargs: Any) -> Bool[Array, ""]:
+        return self.stop(self.flow, t, y)
+
+
+class Ended(eqx.Module):
+    """The event of a member that had ended before: it takes one step, which is thrown away."""
+
+    ended: Bool[Array, ""]
+
+    def __call__(self, t: Any, y: Any, args: Any, **kwargs: Any) -> Bool[Array, ""]:
+        return self.ended
+
+
+class NotFinite(eqx.Module):
+    """The event that ends a solve whose state is no longer a number."""
+
+    def __call__(self, t: Any, y: PyTree, args: Any, **kwargs: Any) -> Bool[Array, ""]:
+        finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(y)]
+        return ~jnp.all(jnp.stack(finite)) if len(finite) > 1 else ~finite[0]
+
+
+class Unsolved(eqx.Module):
+    """The event that ends a solve in whose state an inner iteration of the law misses its tolerance."""
+
+    flow: AbstractFlow
+
+    def __call__(self, t: Float[Array, ""], y: PyTree, args: Any, **kwargs: Any) -> Bool[Array, ""]:
+        return self.flow.unsolved(t, y)

@@ -1,0 +1,183 @@
+"""Several attentions at once: heads whose weights are mixed, and attention between species of tokens.
+
+Plain heads need nothing of their own: they are a sum of laws.
+"""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ..declaration import option, parameter
+from ..summation import AbstractSummation
+from .attention import AbstractInteraction, Attention
+from .base import AbstractLaw, Sum
+from .normalizer import Softmax
+from .score import DotProduct
+from .value import AbstractOffered, LowRank
+
+
+def multihead(
+    query: Float[Array, "w d"],
+    key: Float[Array, "w d"],
+    value: Float[Array, "w d"],
+    output: Float[Array, "d w"],
+    heads: int,
+    beta: float | None = None,
+) -> Sum:
+    """The heads of a transformer layer as a sum of laws, from its four matrices.
+
+    Parameters
+    ----------
+    query, key, value : the projections of all heads, one below the other, `[heads * k, d]`.
+    output : of all heads, side by side, `[d, heads * k]`.
+    heads : how many there are.
+    beta : inverse temperature; by default 1/sqrt(k).
+
+    Raises
+    ------
+    ValueError
+        If the width is not a multiple of the number of heads.
+
+    Source
+    ------
+    vaswani2017attention.
+    """
+    width = query.shape[0]
+    if heads < 1 or width % heads:
+        raise ValueError(f"{heads} heads do not divide a width of {width}")
+    k = width // heads
+    scale = k**-0.5 if beta is None else beta
+    laws = []
+    for h in range(heads):
+        one = slice(h * k, (h + 1) * k)
+        score = DotProduct(scale, query=query[one], key=key[one])
+        laws.append(Attention(score, normalizer=Softmax(), value=LowRank(output[:, one], value[one])))
+    return Sum(tuple(laws))
+
+
+class TalkingHeads(AbstractLaw):
+    r"""Heads that share their weights: each pulls with a mixture of all.
+
+    .. math:: u_i = \sum_h O_h \sum_j \Big(\sum_g M_{hg} w^{(g)}_{ij}\Big) V_h y_j
+
+    With M the identity the plain sum of heads.
+
+    Parameters
+    ----------
+    laws : the heads, whose values are offered by the columns.
+    mixing : M, `[heads heads]`.
+
+    Raises
+    ------
+    ValueError
+        If M does not fit, a value is not offered by columns alone, or a head has gates.
+
+    Cost
+    ----
+    As many gathers as heads, each with the values of all.
+
+    Source
+    ------
+    shazeer2020talking.
+    """
+
+    laws: tuple[Attention, ...]
+    mixing: Float[Array, "h h"] = parameter()
+    sources: ClassVar[tuple[str, ...]] = ("shazeer2020talking",)
+
+    def __check_init__(self):
+        h = len(self.laws)
+        if self.mixing.shape != (h, h):
+            raise ValueError(
+                f"`mixing` of TalkingHeads must be {h} x {h}, one row for each head; got {self.mixing.shape}"
+            )
+        for law in self.laws:
+            if not isinstance(law.value, AbstractOffered) or law.value.relative:
+                raise ValueError(
+                    "TalkingHeads mixes weights, so values must be offered by columns alone; "
+                    f"{type(law.value).__name__} is not: use Identity, Linear, LowRank or Nonlinear"
+                )
+            if not (law.gate.absent and law.value_gate.absent):
+                raise ValueError("the heads of TalkingHeads have no gates of their own")
+
+    def __call__(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> Float[Array, "n d"]:
+        values = [law.value for law in self.laws if isinstance(law.value, AbstractOffered)]
+        offers = [value.offered(x) for value in values]
+        edges = [sum(offer.shape[1] for offer in offers[:k]) for k in range(1, len(offers))]
+        everything = jnp.concatenate(offers, axis=1)
+        pulled = [jnp.split(law.head(x, x, summation).weighted(everything), edges, axis=1) for law in self.laws]
+        mixed = [
+            sum(
+                (self.mixing[h, g] * one[h] for g, one in enumerate(pulled[1:], 1)),
+                start=self.mixing[h, 0] * pulled[0][h],
+            )
+            for h in range(len(values))
+        ]
+        outputs = [value.output(one) for value, one in zip(values, mixed, strict=True)]
+        return sum(outputs[1:], start=outputs[0])
+
+    def check_tokens(self, n: int, d: int) -> None:
+        for law in self.laws:
+            law.check_tokens(n, d)
+
+    def parts(self) -> tuple[AbstractLaw, ...]:
+        return self.laws
+
+
+class Cross(AbstractLaw):
+    r"""Attention of one species of tokens to another: queries of one range, keys of the other.
+
+    .. math:: u_i = \sum_{j \in K} w_{ij} \nu_{ij} \;\text{for}\; i \in Q, \qquad u_i = 0 \;\text{otherwise}
+
+    Tokens that are in no law's queries stay where they are. A sum of such laws has a law for each pair of species and a
+    normalization for each; one normalization over the union of species is the measure `Blocks`.
+
+    Parameters
+    ----------
+    law : the attention.
+    queries, keys : ranges of tokens, first and one past the last.
+
+    Raises
+    ------
+    ValueError
+        For an empty range.
+
+    Source
+    ------
+    vaswani2017attention.
+    """
+
+    law: AbstractInteraction
+    queries: tuple[int, ...] = option(ge=0)
+    keys: tuple[int, ...] = option(ge=0)
+    sources: ClassVar[tuple[str, ...]] = ("vaswani2017attention",)
+
+    def __check_init__(self):
+        for name, ends in (("queries", self.queries), ("keys", self.keys)):
+            if len(ends) != 2 or ends[0] >= ends[1]:
+                raise ValueError(f"`{name}` of Cross is a range, (first, one past the last); got {ends}")
+
+    def __call__(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> Float[Array, "n d"]:
+        rows = slice(*self.queries)
+        return jnp.zeros_like(x).at[rows].set(self.law.between(t, x[rows], x[slice(*self.keys)], summation))
+
+    def check_tokens(self, n: int, d: int) -> None:
+        for name, (first, last) in (("queries", self.queries), ("keys", self.keys)):
+            if last > n:
+                raise ValueError(f"`{name}` of Cross is the range {first} to {last}, but there are {n} tokens")
+        self.law.check_pairs(self.queries[1] - self.queries[0], self.keys[1] - self.keys[0], d)
+
+    def parts(self) -> tuple[AbstractLaw, ...]:
+        return (self.law,)
+
+    def unsolved(self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation) -> Bool[Array, ""]:
+        return self.law.unsolved_between(t, x[slice(*self.queries)], x[slice(*self.keys)], summation)
+
+    @property
+    def heads(self) -> int:
+        return 0
