@@ -210,7 +210,7 @@ class Together(AbstractStart):
     sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective",)
 
     def __check_init__(self):
-        dims = [part.dim for part in self.parts if hasattr(part, "dim")]
+        dims = [dim for part in self.parts if (dim := getattr(part, "dim", None)) is not None]
         if not self.parts or len(set(dims)) > 1:
             raise ValueError(f"Together needs parts of one dimension, at least one; got dimensions {dims}")
 

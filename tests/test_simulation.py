@@ -172,7 +172,7 @@ def test_a_start_file_is_kept_and_part_of_the_identity(tmp_path):
     np.save(file, on_sphere(6))
     simulation = pt.Simulation(Given(str(file)), attention_flow(), PLAN)
     record = quiet(simulation, tmp_path / "run")
-    assert 'path = "start-' in record.config
+    assert 'path = "given-' in record.config
     assert (
         pt.simulate(config.load(tmp_path / "run" / "config.toml"), path=tmp_path / "run", progress=False).status
         == "done"

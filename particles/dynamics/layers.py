@@ -85,8 +85,9 @@ class Layers(AbstractFlow):
         fields = [norm.field(t, x, lambda y, term=term: term(t, y, self.summation)) for term in terms]
         return self.space.tangent(x, sum(fields[1:], start=fields[0]))
 
-    def layer(self, t: Float[Array, ""], h: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    def layer(self, t: Float[Array, ""], h: Float[Array, ""], state: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """The tokens behind the layer at depth t, of step h."""
+        x = state
         norm, law = at_precision((self.norm, self.law), x.dtype)
         step = norm.layer if self.stages == 1 else norm.midpoint_layer
         for begin, part, term in self._sublayers(law.at(t)):

@@ -33,6 +33,11 @@ from .value import AbstractValue, Identity
 class AbstractInteraction(AbstractPotentialLaw):
     """A law by which some tokens, the rows, are moved by others, the columns, which may be the same."""
 
+    @property
+    @abc.abstractmethod
+    def of_itself(self) -> bool:
+        """Whether it means something only where rows and columns are the same tokens."""
+
     @abc.abstractmethod
     def between(
         self, t: Float[Array, ""], x: Float[Array, "n d"], y: Float[Array, "m d"], summation: AbstractSummation
@@ -146,7 +151,7 @@ class Attention(AbstractInteraction):
         columns = Tokens(columns.index, y, weight)
         height = None if x is y else x.shape[0]
         pair = Weighed(self.score, self.measure, y.shape[0], shift, self.normalizer.adds_density, height)
-        return Head(self, pair, rows, columns, summation)
+        return Head(law=self, pair=pair, rows=rows, columns=columns, summation=summation)
 
     def weights(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, "n n"]:
         """The attention matrix: how much of token j is in the velocity of token i, gates aside. Memory O(n^2)."""
@@ -195,6 +200,10 @@ class Attention(AbstractInteraction):
 
     def parts(self) -> tuple[AbstractLaw, ...]:
         return ()
+
+    @property
+    def of_itself(self) -> bool:
+        return "itself" in self.measure.all_traits() or self.gate.of_itself
 
     @property
     def iterates(self) -> bool:
@@ -311,6 +320,11 @@ class Weighed(AbstractWeighed):
     def pattern(self) -> Pattern:
         return self.measure.pattern
 
+    @property
+    def symmetric(self) -> bool:
+        alone = self.height is None and self.shift is None
+        return alone and self.measure.pattern == "full" and self.score.symmetric_by_form
+
     def level(self) -> float:
         return self.measure.level(self.size)
 
@@ -340,7 +354,8 @@ class Head(AbstractHead):
         return self._ratio.slope(self.pair, self.rows, self.columns, self.summation)
 
     def log_partition(self) -> Float[Array, " n"]:
-        return self.summation.gather(self.pair, self.rows, self.columns, self.columns.nothing).log_mass
+        pair = dataclasses.replace(self.pair, adds_density=False)  # where the density is a score, it still counts once
+        return self.summation.gather(pair, self.rows, self.columns, self.columns.nothing).log_mass
 
     def own_weight(self) -> Float[Array, " n"]:
         held_rows, held_columns = self._ratio.held(self.pair, self.rows, self.columns, self.summation)

@@ -20,6 +20,7 @@ class AbstractGate(Declared):
     """A factor for each token, `[n 1]`, or for each coordinate of its head, `[n k]`."""
 
     of_rows: ClassVar[bool] = False  # whether it looks at the row's weights, and so is no gate for values
+    of_itself: ClassVar[bool] = False  # whether it looks at the weight of a token in its own row
     absent: ClassVar[bool] = False  # whether it is 1 for all tokens
 
     @abc.abstractmethod
@@ -185,6 +186,7 @@ class WithoutSelf(AbstractGate):
     """
 
     of_rows: ClassVar[bool] = True
+    of_itself: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("shi2021sparsebert",)
 
     def __call__(self, tokens: Tokens, head: AbstractHead) -> Float[Array, "n _k"]:

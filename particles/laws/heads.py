@@ -6,9 +6,9 @@ Plain heads need nothing of their own: they are a sum of laws.
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
-from ..declaration import option, parameter
+from ..declaration import as_float, option, parameter
 from ..summation import AbstractSummation
 from .attention import AbstractInteraction, Attention
 from .base import AbstractLaw, Sum
@@ -18,10 +18,10 @@ from .value import AbstractOffered, LowRank
 
 
 def multihead(
-    query: Float[Array, "w d"],
-    key: Float[Array, "w d"],
-    value: Float[Array, "w d"],
-    output: Float[Array, "d w"],
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    output: ArrayLike,
     heads: int,
     beta: float | None = None,
 ) -> Sum:
@@ -43,11 +43,12 @@ def multihead(
     ------
     vaswani2017attention.
     """
+    query, key, value, output = (jnp.asarray(matrix, float) for matrix in (query, key, value, output))
     width = query.shape[0]
     if heads < 1 or width % heads:
         raise ValueError(f"{heads} heads do not divide a width of {width}")
     k = width // heads
-    scale = k**-0.5 if beta is None else beta
+    scale = as_float(k**-0.5 if beta is None else beta)
     laws = []
     for h in range(heads):
         one = slice(h * k, (h + 1) * k)
@@ -137,13 +138,13 @@ class Cross(AbstractLaw):
 
     Parameters
     ----------
-    law : the attention.
+    law : the attention. Indices in its measure count within the ranges: `Causal` lets the third query see three keys.
     queries, keys : ranges of tokens, first and one past the last.
 
     Raises
     ------
     ValueError
-        For an empty range.
+        For an empty range, or a law that speaks of a token and itself where the ranges differ.
 
     Source
     ------
@@ -159,6 +160,11 @@ class Cross(AbstractLaw):
         for name, ends in (("queries", self.queries), ("keys", self.keys)):
             if len(ends) != 2 or ends[0] >= ends[1]:
                 raise ValueError(f"`{name}` of Cross is a range, (first, one past the last); got {ends}")
+        if self.law.of_itself and self.queries != self.keys:
+            raise ValueError(
+                f"NotSelf and WithoutSelf speak of a token and itself, but queries {self.queries} and keys {self.keys} "
+                "are different tokens; leave it out, or use one range"
+            )
 
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from ..declaration import Declared, concrete, option, parameter
+from ..declaration import Declared, as_float, concrete, option, parameter
 from ..summation import AbstractPair, AbstractSummation
 
 Terms = tuple[Float[Array, "_ c"], ...]
@@ -30,8 +30,9 @@ Terms = tuple[Float[Array, "_ c"], ...]
 class AbstractMeasure(Declared):
     """A density over pairs of tokens."""
 
-    # What a normalizer may not be able to bear: "masses", "masked" (zeros), "one-sided" (zeros on one side of the
-    # diagonal), "causal" (exactly those), "graded" (densities other than 0 and 1), "density" (weights by positions).
+    # What others may not be able to bear: "masses"; "masked" (zeros); "one-sided" (zeros on one side of the diagonal);
+    # "causal" (exactly those); "graded" (densities other than 0 and 1); "density" (weights by positions); "itself" (it
+    # speaks of a token and itself, which are no pair where rows and columns are different tokens).
     traits: ClassVar[frozenset[str]] = frozenset()
 
     @abc.abstractmethod
@@ -150,7 +151,7 @@ class AbstractFactor(AbstractMeasure):
         return Union((self, other))
 
     def __pow__(self, exponent: float) -> "AbstractFactor":
-        return Power(self, exponent)
+        return Power(self, as_float(exponent))
 
 
 class AbstractCrowd(AbstractMeasure):
@@ -300,7 +301,7 @@ class NotSelf(AbstractFactor):
     shi2021sparsebert.
     """
 
-    traits: ClassVar[frozenset[str]] = frozenset({"masked"})
+    traits: ClassVar[frozenset[str]] = frozenset({"masked", "itself"})
     sources: ClassVar[tuple[str, ...]] = ("shi2021sparsebert",)
 
     def log_factor(self, i: Int[Array, " r"], j: Int[Array, " c"], m: int) -> Float[Array, "r c"]:

@@ -63,6 +63,11 @@ class AbstractWeighed(AbstractPair):
     def pattern(self) -> Pattern:
         """Who sees whom, where that has a name."""
 
+    @property
+    @abc.abstractmethod
+    def symmetric(self) -> bool:
+        """Whether rows and columns are the same tokens, see all of each other, and score each other alike."""
+
     @abc.abstractmethod
     def query_features(self, rows: Tokens) -> Float[Array, "n f"]:
         """The features of rows, for a score that is made of features."""

@@ -37,6 +37,11 @@ class AbstractScore(Declared):
     def symmetric(self) -> bool:
         """Whether s(x, y) = s(y, x) for all pairs."""
 
+    @property
+    def symmetric_by_form(self) -> bool:
+        """Whether it is symmetric whatever the values of its parameters, so that a program can rely on it."""
+        return False
+
     def __add__(self, other: "AbstractScore") -> "AbstractScore":
         if not isinstance(other, AbstractScore):
             return NotImplemented
@@ -122,6 +127,10 @@ class DotProduct(AbstractScore):
             return symmetric_matrix(self.form)
         return self.query is None or self.key is None or symmetric_matrix(self.query.T @ self.key)
 
+    @property
+    def symmetric_by_form(self) -> bool:
+        return self.query is None and self.form is None
+
     def _images(
         self, x: Float[Array, "n d"], y: Float[Array, "m d"]
     ) -> tuple[Float[Array, "n k"], Float[Array, "m k"]]:
@@ -187,6 +196,10 @@ class SquaredDistance(AbstractScore):
         tied = concrete(self.query), concrete(self.key)
         return self.key is None or tied[0] is None or bool((tied[0] == tied[1]).all())
 
+    @property
+    def symmetric_by_form(self) -> bool:
+        return self.key is None
+
     def _images(
         self, x: Float[Array, "n d"], y: Float[Array, "m d"]
     ) -> tuple[Float[Array, "n k"], Float[Array, "m k"]]:
@@ -233,6 +246,10 @@ class Metric(AbstractScore):
     def symmetric(self) -> bool:
         return True
 
+    @property
+    def symmetric_by_form(self) -> bool:
+        return True
+
 
 class Geodesic(AbstractScore):
     r"""A Gaussian kernel in the arc length on a sphere, for tokens that live there.
@@ -269,6 +286,10 @@ class Geodesic(AbstractScore):
 
     @property
     def symmetric(self) -> bool:
+        return True
+
+    @property
+    def symmetric_by_form(self) -> bool:
         return True
 
 
@@ -319,6 +340,10 @@ class Cosine(AbstractScore):
     def symmetric(self) -> bool:
         tied = concrete(self.query), concrete(self.key)
         return self.query is None or tied[0] is None or bool((tied[0] == tied[1]).all())
+
+    @property
+    def symmetric_by_form(self) -> bool:
+        return self.query is None
 
 
 class Additive(AbstractScore):
@@ -424,6 +449,10 @@ class LogDistance(AbstractScore):
     def symmetric(self) -> bool:
         return True
 
+    @property
+    def symmetric_by_form(self) -> bool:
+        return True
+
     def _images(
         self, x: Float[Array, "n d"], y: Float[Array, "m d"]
     ) -> tuple[Float[Array, "n k"], Float[Array, "m k"]]:
@@ -454,6 +483,10 @@ class Constant(AbstractScore):
 
     @property
     def symmetric(self) -> bool:
+        return True
+
+    @property
+    def symmetric_by_form(self) -> bool:
         return True
 
 
@@ -490,6 +523,10 @@ class Within(AbstractScore):
 
     @property
     def symmetric(self) -> bool:
+        return True
+
+    @property
+    def symmetric_by_form(self) -> bool:
         return True
 
 
@@ -534,6 +571,10 @@ class LogFeatures(AbstractFeatureScore):
 
     @property
     def symmetric(self) -> bool:
+        return True
+
+    @property
+    def symmetric_by_form(self) -> bool:
         return True
 
 
@@ -581,6 +622,10 @@ class Sum(AbstractScore):
     @property
     def symmetric(self) -> bool:
         return all(score.symmetric for score in self.scores)
+
+    @property
+    def symmetric_by_form(self) -> bool:
+        return all(score.symmetric_by_form for score in self.scores)
 
 
 def _minus_half_square(x: Float[Array, "n k"], y: Float[Array, "m k"]) -> Float[Array, "n m"]:

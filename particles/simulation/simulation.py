@@ -307,7 +307,7 @@ def _from_tokens(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan, direct
     _check_vacant(directory)
     buffer = io.BytesIO()
     np.save(buffer, tokens)
-    start = directory / f"start-{hashlib.sha256(buffer.getvalue()).hexdigest()[:10]}.npy"
+    start = directory / f"given-{hashlib.sha256(buffer.getvalue()).hexdigest()[:10]}.npy"
     if not start.exists():
         if (directory / MANIFEST).exists():
             raise ValueError(f"{directory} holds a run from another start; choose another path")
@@ -323,7 +323,7 @@ def _check_vacant(directory: pathlib.Path) -> None:
     if not directory.exists() or (directory / MANIFEST).exists():
         return
     strange = [
-        e.name for e in directory.iterdir() if e.name not in (CONFIG, "lock") and not e.name.startswith("start-")
+        e.name for e in directory.iterdir() if e.name not in (CONFIG, "lock") and not e.name.startswith("given-")
     ]
     if strange:
         raise ValueError(f"{directory} is not a run directory and not empty ({strange[0]}, ...); choose another path")
@@ -331,7 +331,7 @@ def _check_vacant(directory: pathlib.Path) -> None:
 
 def _kept(directory: pathlib.Path, path: pathlib.Path) -> str:
     """Keeps a start file in the run directory, and returns its name there, which tells its content."""
-    kept = directory / f"start-{start_digest(path)[:10]}{path.suffix}"
+    kept = directory / f"given-{start_digest(path)[:10]}{path.suffix}"
     if not kept.exists():
         replace(kept, path.read_bytes())
     return kept.name

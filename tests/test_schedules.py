@@ -1,0 +1,114 @@
+"""Parameters that change with depth: a scheduled run is a chain of plain ones, whatever jumps on the way."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from samples import MATRIX, on_sphere
+
+import particles as pt
+
+X = on_sphere()
+BETAS, DEPTHS = [1.0, 6.0, 2.0], [0.37, np.sqrt(2)]
+JUMPING = pt.Scheduled(pt.Attention(), (pt.schedules.Piecewise("score.beta", BETAS, DEPTHS),))
+
+
+def followed(law, x, until, **plan):
+    plan = {"rtol": 1e-10, "atol": 1e-12} | plan
+    return pt.solve(pt.Flow(pt.Sphere(), law), x, pt.Plan(until=until, save=1, **plan)).final
+
+
+def chained(laws, edges):
+    x = X
+    for law, first, last in zip(laws, edges, edges[1:], strict=False):
+        x = followed(law, x, last - first)
+    return x
+
+
+def test_pieces_are_plain_runs_one_after_another():
+    plain = chained([pt.Attention(pt.DotProduct(beta)) for beta in BETAS], [0.0, *DEPTHS, 2.0])
+    np.testing.assert_allclose(followed(JUMPING, X, 2.0), plain, atol=1e-9)
+    assert np.max(np.abs(followed(pt.Attention(pt.DotProduct(np.mean(BETAS))), X, 2.0) - plain)) > 1e-3
+
+
+def test_no_step_straddles_a_jump():
+    exact = followed(JUMPING, X, 2.0)
+    errors = [np.max(np.abs(followed(JUMPING, X, 2.0, solver="Heun", dt=2.0 / n) - exact)) for n in (16, 32, 64)]
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    assert np.all(orders > 1.6)  # a step across a jump would leave an error of order 1
+
+
+def test_random_layers_are_drawn_from_their_seed():
+    schedule = pt.schedules.Redrawn("value.matrix", (3, 3), period=0.5, scale=0.5, seed=3)
+    law = pt.Scheduled(pt.Attention(value=pt.values.Linear(1.0)), (schedule,))
+    draws = [schedule(jnp.asarray(0.5 * k + 0.1)) for k in range(3)]
+    plain = chained([pt.Attention(value=pt.values.Linear(draw)) for draw in draws], [0.0, 0.5, 1.0, 1.5])
+    np.testing.assert_allclose(followed(law, X, 1.5), plain, atol=1e-9)
+    assert not np.allclose(draws[0], draws[1])
+    np.testing.assert_array_equal(schedule(jnp.asarray(0.5)), draws[1])  # at a jump the new layer begins
+    many = jax.vmap(pt.schedules.Redrawn("value.matrix", (9, 9), 1.0, 2.0, 0.5, 1))(jnp.arange(50.0))
+    error = 2.0 / np.sqrt(many.size)
+    assert abs(jnp.mean(many) - 0.5) < 4 * error
+    assert abs(jnp.std(many) - 2.0) < 4 * error
+
+
+def test_one_draw_for_ever_is_weight_sharing():
+    schedule = pt.schedules.Redrawn("value.matrix", (3, 3), period=np.inf, scale=0.5, seed=3)
+    law = pt.Scheduled(pt.Attention(value=pt.values.Linear(1.0)), (schedule,))
+    plain = pt.Attention(value=pt.values.Linear(schedule(jnp.asarray(7.0))))
+    np.testing.assert_allclose(followed(law, X, 1.0), followed(plain, X, 1.0), atol=1e-9)
+    assert law.next_jump(jnp.asarray(0.3)) == np.inf
+
+
+def test_interpolation_goes_straight_between_layers():
+    layers = np.stack([np.eye(3), MATRIX, -MATRIX])
+    schedule = pt.schedules.Interpolated("value.matrix", layers, [0.0, 1.0, 3.0])
+    for t, expected in ((0.25, 0.75 * np.eye(3) + 0.25 * MATRIX), (2.0, 0 * MATRIX), (9.0, -MATRIX)):
+        np.testing.assert_allclose(schedule(jnp.asarray(t)), expected, atol=1e-15)
+    np.testing.assert_array_equal([schedule.next_jump(jnp.asarray(t)) for t in (0.0, 1.0, 3.0)], [1.0, 3.0, np.inf])
+
+
+def test_observables_see_the_law_of_their_depth():
+    flow, late = pt.Flow(pt.Sphere(), JUMPING), pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(6.0)))
+    energy, t = pt.observables.Energy(), jnp.asarray(1.0)
+    np.testing.assert_allclose(energy(flow, t, X), energy(late, t, X), rtol=1e-14)
+    assert energy(flow, jnp.asarray(0.0), X) != energy(flow, t, X)
+
+
+def test_values_of_a_schedule_have_gradients():
+    def end(values):
+        law = pt.Scheduled(pt.Attention(), (pt.schedules.Piecewise("score.beta", values, DEPTHS),))
+        return jnp.sum(followed(law, X, 2.0)[0])
+
+    values, h = jnp.asarray(BETAS), 1e-4
+    slope = jax.grad(end)(values)
+    for k in range(3):
+        step = jnp.zeros(3).at[k].set(h)
+        np.testing.assert_allclose(slope[k], (end(values + step) - end(values - step)) / (2 * h), rtol=1e-4, atol=1e-8)
+    assert np.all(slope != 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: pt.schedules.Piecewise("score.beta", [1.0, 2.0], [1.0, 2.0]), "needs 1 depths for its values; got 2"),
+        (lambda: pt.schedules.Piecewise("score.beta", [1.0, 2.0, 3.0], [2.0, 1.0]), "must increase"),
+        (
+            lambda: pt.Scheduled(pt.Attention(), (pt.schedules.Redrawn("score.bata"),)),
+            "`bata` is not a parameter of DotProduct.*Did you mean `beta`",
+        ),
+        (
+            lambda: pt.Scheduled(
+                pt.Attention(pt.SquaredDistance()), (pt.schedules.Piecewise("score.beta", [1.0, -2.0], [1.0]),)
+            ),
+            "`beta` of SquaredDistance must be greater than 0; got -2",
+        ),
+        (
+            lambda: pt.Scheduled(pt.Attention(), 2 * (pt.schedules.Redrawn("score.beta"),)),
+            "one schedule for each of some paths",
+        ),
+    ],
+)
+def test_what_a_schedule_refuses(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
