@@ -108,9 +108,27 @@ def _kind_fault(value: Any, hint: Any) -> str | None:
     if hint is int and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
         return f"must be a whole number; got {value!r}"
     if isinstance(hint, type) and issubclass(hint, Declared) and not isinstance(value, hint):
-        family_name = hint.__name__.removeprefix("Abstract")
-        return f"must be a {family_name}; got {type(value).__name__}"
+        return f"must be a {hint.__name__.removeprefix('Abstract')}; got {_described_kind(value)}"
+    if typing.get_origin(hint) is tuple and type(value) is not object:
+        return _entries_fault(value, typing.get_args(hint)[0])
     return None
+
+
+def _entries_fault(value: Any, hint: Any) -> str | None:
+    """What is wrong with a tuple or one of its nouns, in words, or None."""
+    if not isinstance(value, tuple):
+        return f"must be a tuple, (..., ); got {_described_kind(value)}"
+    nouns = isinstance(hint, type) and issubclass(hint, Declared)
+    wrong = [entry for entry in value if nouns and type(entry) is not object and not isinstance(entry, hint)]
+    if wrong:
+        return f"must hold nothing but {hint.__name__.removeprefix('Abstract')}s; got {_described_kind(wrong[0])}"
+    return None
+
+
+def _described_kind(value: Any) -> str:
+    return (
+        f"the class {value.__name__}; write {value.__name__}(...)" if isinstance(value, type) else type(value).__name__
+    )
 
 
 def _described_shape(value: Any) -> str:

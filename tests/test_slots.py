@@ -1,5 +1,8 @@
 """Slots at their edges: what once gave wrong or no numbers, files behind a measure, and what does not go together."""
 
+import subprocess
+import sys
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -118,3 +121,45 @@ def test_a_file_that_is_no_measure(tmp_path, matrix, words):
     np.save(tmp_path / "prior.npy", matrix)
     with pytest.raises(ValueError, match=words):
         simulation(tmp_path, "prior.npy")
+
+
+NOUNS = {
+    'pt.Attention(normalizer="softmax")': "`normalizer` of Attention must be a Normalizer; got str",
+    "pt.Attention(normalizer=pt.Softmax)": "`normalizer` of Attention must be a Normalizer; got the class Softmax; "
+    "write Softmax(...)",
+    "pt.Attention(gate=0.5)": "`gate` of Attention must be a Gate; got float",
+    "pt.NoisyFlow(pt.Sphere(), pt.Attention(), 0.3)": "`noise` of NoisyFlow must be a Noise; got float",
+    "pt.Cross(pt.Drift(), (0, 2), (2, 4))": "`law` of Cross must be a Interaction; got Drift",
+    "pt.TalkingHeads((pt.Drift(),), [[1.0]])": "`laws` of TalkingHeads must hold nothing but Attentions; got Drift",
+    "pt.TalkingHeads(pt.Attention(), [[1.0]])": "`laws` of TalkingHeads must be a tuple, (..., ); got Attention",
+    'pt.Scheduled(pt.Attention(), pt.schedules.Redrawn("score.beta"))': "`schedules` of Scheduled must be a tuple, "
+    "(..., ); got Redrawn",
+    'pt.schedules.Redrawn("value.matrix", shape=3)': "`shape` of Redrawn must be a tuple, (..., ); got int",
+}
+
+
+def test_nouns_in_the_wrong_place_are_named():
+    """In a process of its own, since in tests the hook that checks types would speak first."""
+    program = ["import particles as pt", f"for call in {list(NOUNS)!r}:", "    try:", "        eval(call)"]
+    program += ["    except ValueError as fault:", "        print(fault)"]
+    done = subprocess.run([sys.executable, "-c", "\n".join(program)], capture_output=True, text=True)
+    assert done.stdout.splitlines() == list(NOUNS.values()), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: pt.measures.Given(np.eye(2), path="x.npy"), "one of `matrix` and `path`; got both"),
+        (lambda: pt.measures.Toeplitz([]), "needs one density for each distance"),
+        (lambda: pt.TalkingHeads((), np.eye(1)), "no heads; give at least one"),
+        (
+            lambda: pt.Cross(
+                pt.Attention(pt.LogFeatures(pt.maps.EluPlusOne()), pt.Causal(), pt.normalizers.Linear()), (0, 4), (4, 6)
+            ).check_tokens(6, 3),
+            "as many queries as keys, to sum as it goes; got 4 and 2",
+        ),
+    ],
+)
+def test_what_is_refused_names_the_parameter(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()

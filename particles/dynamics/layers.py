@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..declaration import option
+from ..declaration import Declared, option
 from ..laws import AbstractLaw, AbstractNorm, Sum
 from ..laws.norm import Post
 from ..spaces import AbstractSpace, Euclidean, Sphere
@@ -54,6 +54,7 @@ class Layers(AbstractFlow):
     sources: ClassVar[tuple[str, ...]] = ("vaswani2017attention", "lu2020understanding", "karagodin2025normalization")
 
     def __check_init__(self):
+        Declared.__check_init__(self)  # what follows asks the nouns themselves
         if self.splitting not in SPLITTINGS:
             raise ValueError(f"`splitting` must be one of {', '.join(SPLITTINGS)}; got {self.splitting!r}")
         if self.splitting != "none" and not isinstance(self.law.at(jnp.zeros(())), Sum):

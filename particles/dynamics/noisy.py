@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ..declaration import Declared
 from ..laws import AbstractLaw
 from ..spaces import AbstractSpace
 from ..summation import AbstractSummation, Auto
@@ -65,6 +66,7 @@ class NoisyFlow(AbstractFlow):
     sources: ClassVar[tuple[str, ...]] = ("kidger2021on", "geshkovski2023perspective")
 
     def __check_init__(self):
+        Declared.__check_init__(self)  # what follows asks the nouns themselves
         name = type(self.noise).__name__
         if isinstance(self.noise, AbstractStateNoise) and not self.space.smooth:
             raise ValueError(

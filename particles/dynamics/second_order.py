@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..declaration import option, parameter
+from ..declaration import Declared, option, parameter
 from ..laws import AbstractLaw
 from ..spaces import AbstractSpace
 from ..summation import AbstractSummation, Auto
@@ -71,6 +71,7 @@ class SecondOrder(AbstractInertialFlow):
     sources: ClassVar[tuple[str, ...]] = ("tiezzi2020focus",)
 
     def __check_init__(self):
+        Declared.__check_init__(self)  # what follows asks the nouns themselves
         if not self.space.smooth:
             raise ValueError(
                 "SecondOrder needs a space without a boundary: Euclidean, Sphere or a Product of them; "

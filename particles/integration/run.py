@@ -27,8 +27,7 @@ class Status(enum.IntEnum):
     nonlinear = 6, "the equation of an implicit step was not solved; tighten the tolerance or use an explicit solver"
     unsolved = (
         7,
-        "an inner iteration of the law (Sinkhorn, Entmax) missed its tolerance; raise its `sweeps` or loosen its "
-        "`tolerance`",
+        "an inner iteration of the law (Sinkhorn) missed its tolerance; raise its `sweeps` or loosen its `tolerance`",
     )
 
     @property

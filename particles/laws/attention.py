@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from ..declaration import Declared
 from ..summation import AbstractSummation
 from .base import AbstractLaw, AbstractPotentialLaw
 from .gate import AbstractGate, Open
@@ -89,6 +90,7 @@ class Attention(AbstractInteraction):
     sources: ClassVar[tuple[str, ...]] = ("vaswani2017attention", "vuckovic2020mathematical")
 
     def __check_init__(self):
+        Declared.__check_init__(self)  # what follows asks the nouns themselves
         name, features = type(self.normalizer).__name__, isinstance(self.score, AbstractFeatureScore)
         if self.normalizer.needs_features and not features:
             raise ValueError(
@@ -193,6 +195,8 @@ class Attention(AbstractInteraction):
 
     def check_pairs(self, n: int, m: int, d: int) -> None:
         self.measure.check_pairs(n, m)
+        if self.normalizer.needs_features and self.measure.pattern == "causal" and n != m:
+            raise ValueError(f"a causal Linear needs as many queries as keys, to sum as it goes; got {n} and {m}")
         self.score.check_dim(d)
         self.value.check_dim(d)
         self.gate.check_tokens(n, d)

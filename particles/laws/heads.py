@@ -8,7 +8,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from ..declaration import as_float, option, parameter
+from ..declaration import Declared, as_float, option, parameter
 from ..summation import AbstractSummation
 from .attention import AbstractInteraction, Attention
 from .base import AbstractLaw, Sum
@@ -88,7 +88,10 @@ class TalkingHeads(AbstractLaw):
     sources: ClassVar[tuple[str, ...]] = ("shazeer2020talking",)
 
     def __check_init__(self):
+        Declared.__check_init__(self)  # what follows asks the nouns themselves
         h = len(self.laws)
+        if not h:
+            raise ValueError("TalkingHeads of no heads; give at least one")
         if self.mixing.shape != (h, h):
             raise ValueError(
                 f"`mixing` of TalkingHeads must be {h} x {h}, one row for each head; got {self.mixing.shape}"
@@ -157,6 +160,7 @@ class Cross(AbstractLaw):
     sources: ClassVar[tuple[str, ...]] = ("vaswani2017attention",)
 
     def __check_init__(self):
+        Declared.__check_init__(self)  # what follows asks the nouns themselves
         for name, ends in (("queries", self.queries), ("keys", self.keys)):
             if len(ends) != 2 or ends[0] >= ends[1]:
                 raise ValueError(f"`{name}` of Cross is a range, (first, one past the last); got {ends}")

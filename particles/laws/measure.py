@@ -398,7 +398,8 @@ class Given(AbstractFactor):
 
     def __check_init__(self):
         if (self.matrix is None) == (self.path is None):
-            raise ValueError("Given needs either `matrix` or `path`")
+            given = "neither" if self.path is None else "both"
+            raise ValueError(f"Given needs one of `matrix` and `path`; got {given}")
         numbers = None if self.matrix is None else concrete(self.matrix)
         if numbers is not None:
             self._check(numbers, "`matrix` of Given")
@@ -537,6 +538,10 @@ class Toeplitz(AbstractFactor):
     traits: ClassVar[frozenset[str]] = frozenset({"masked", "graded"})
     weights: Float[Array, " w"] = parameter(ge=0)
     sources: ClassVar[tuple[str, ...]] = ("shi2021sparsebert",)
+
+    def __check_init__(self):
+        if self.weights.shape == (0,):
+            raise ValueError("`weights` of Toeplitz needs one density for each distance, from 0 on; got none")
 
     def log_factor(self, i: Int[Array, " r"], j: Int[Array, " c"], m: int) -> Float[Array, "r c"]:
         return _banded(_log(self.weights), _offset(i, j, None), -jnp.inf)

@@ -201,6 +201,7 @@ class Scheduled(AbstractLaw):
     sources: ClassVar[tuple[str, ...]] = ("chen2018neural",)
 
     def __check_init__(self):
+        Declared.__check_init__(self)  # what follows asks the nouns themselves
         paths = [schedule.path for schedule in self.schedules]
         if not paths or len(set(paths)) < len(paths):
             raise ValueError(f"`schedules` of Scheduled needs one schedule for each of some paths; got {paths}")
