@@ -227,9 +227,8 @@ def test_every_summation_equals_dense(cls):
 
 
 @members(normalizer.AbstractNormalizer)
-@pytest.mark.parametrize("way", [summation.Blocked(rows=100, columns=3), summation.Auto(0)])
-def test_blocks_of_any_size_equal_dense(cls, way):
-    agree(cls, way)
+def test_blocks_of_any_size_equal_dense(cls):
+    agree(cls, summation.Blocked(rows=100, columns=3))
 
 
 @pytest.mark.parametrize("cls", SLOTS, ids=lambda cls: cls.__name__)

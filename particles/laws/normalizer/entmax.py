@@ -1,0 +1,123 @@
+"""Sparse attention: a threshold for each row, found on the gather."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ...declaration import option, parameter
+from ...summation import AbstractSummation
+from ...summation.base import finite
+from ..pair import AbstractWeighed, Held, Pattern, Tokens
+from .base import AbstractRatio, at_peak, check_counting, check_reference, flat, log_mass_of, peak_of
+
+EPSILONS = 4  # rounding errors that a solved threshold may be off
+
+
+class Entmax(AbstractRatio):
+    r"""Sparse attention: tokens far below the best get the weight zero, exactly.
+
+    .. math:: w_{ij} = \pi_{ij} [(\alpha - 1) s_{ij} - t_i]_+^{1/(\alpha - 1)}, \qquad \sum_j w_{ij} = 1
+
+    alpha = 2 is sparsemax, alpha -> 1 softmax. The rows of the measure are scaled to total 1 first. Below alpha = 2 the
+    weights are once differentiable in the scores; at 2 they have kinks where a token enters or leaves; above 2 their
+    derivative is unbounded there, and adaptive steps become small.
+
+    Parameters
+    ----------
+    alpha : in (1, 4].
+    reference : "measure"; or "counting", the form of the literature, which counts tokens: at a fixed score it tends to
+        `Hardmax` as n grows. The two are the same up to a temperature n^(1 - alpha).
+
+    Raises
+    ------
+    ValueError
+        If the counting form meets masses or densities other than 0 and 1.
+
+    Cost
+    ----
+    Four gathers for peak, total, top and the exact sum, about six for the threshold, each with its derivative, and one
+    for the values.
+    Gradients come from the implicit function theorem, not from the iteration.
+
+    Source
+    ------
+    peters2019sparse; sparsemax, martins2016softmax.
+    """
+
+    alpha: Float[Array, ""] = parameter(1.5, gt=1, le=4)
+    reference: Literal["measure", "counting"] = option("measure")
+    sources: ClassVar[tuple[str, ...]] = ("peters2019sparse", "martins2016softmax")
+
+    def __check_init__(self):
+        check_reference(self, self.reference)
+
+    @property
+    def counting(self) -> bool:
+        return self.reference == "counting"
+
+    def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
+        check_counting(self, self.counting, traits)
+
+    def ratio(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+        peak, depth, total = row
+        above = (self.alpha - 1) * (scores - peak) + jnp.exp(depth)
+        inside = above > 0
+        return jnp.where(inside, jnp.log(jnp.where(inside, above, 1)) / (self.alpha - 1) - total, -jnp.inf)
+
+    def held(
+        self, pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
+    ) -> tuple[Held, Held]:
+        peak = peak_of(pair, rows, columns, summation)
+        total = log_mass_of(flat, self.counting, None, pair, rows, columns, summation)
+        top = log_mass_of(at_peak, self.counting, peak, pair, rows, columns, summation)
+        seen = top > -jnp.inf
+        unit = jnp.zeros_like(total) if self.counting else finite(total)
+
+        def log_norm(depth: Float[Array, " n"]) -> Float[Array, " n"]:
+            """The log of (sum of weights)^(alpha - 1), nearly linear in the log of the threshold's depth."""
+            numbers = (peak, depth, unit)
+            log_mass = log_mass_of(self.ratio, self.counting, numbers, pair, rows, columns, summation)
+            return jnp.where(seen, (self.alpha - 1) * finite(log_mass), depth)
+
+        slow = 1 - jax.lax.stop_gradient(self.alpha)
+        shallow = jnp.where(seen, slow * finite(total - unit), 0)
+        deep = jnp.where(seen, slow * finite(top - unit), 0)
+        depth = _root(log_norm, shallow, deep)
+        exact = log_mass_of(self.ratio, self.counting, (peak, depth, unit), pair, rows, columns, summation)
+        return Held(rows, (peak, depth, unit + finite(exact))), Held(columns, None)
+
+
+def _root(
+    log_norm: Callable[[Float[Array, " n"]], Float[Array, " n"]], low: Float[Array, " n"], high: Float[Array, " n"]
+) -> Float[Array, " n"]:
+    """Where an increasing function is 0, for each row between two ends: Newton's method, bisection where that leaves.
+
+    Differentiated by the implicit function theorem.
+    """
+    accuracy = EPSILONS * jnp.finfo(low.dtype).eps
+
+    def solve(function: Callable, start: Float[Array, " n"]) -> Float[Array, " n"]:
+        def going(state: Any) -> Bool[Array, ""]:
+            step, at, _, _, change = state
+            return (step < 100) & jnp.any(change > accuracy * (1 + jnp.abs(at)))
+
+        def better(state: Any) -> Any:
+            step, at, below, above, change = state
+            value, slope = jax.jvp(function, (at,), (jnp.ones_like(at),))
+            below, above = jnp.where(value <= 0, at, below), jnp.where(value >= 0, at, above)
+            newton = at - value / jnp.where(slope > 0, slope, 1)
+            move = jnp.abs(newton - at)
+            settled = (slope > 0) & (move <= accuracy * (1 + jnp.abs(at)))
+            inside = (slope > 0) & (newton >= below) & (newton <= above) & (move <= 0.5 * change)  # never to and fro
+            following = jnp.where(settled | inside, newton, 0.5 * (below + above))
+            return step + 1, following, below, above, jnp.abs(following - at)
+
+        return jax.lax.while_loop(going, better, (0, start, low, start, jnp.full_like(start, jnp.inf)))[1]
+
+    def tangent(linear: Callable, y: Float[Array, " n"]) -> Float[Array, " n"]:
+        return y / linear(jnp.ones_like(y))  # rows do not know of each other
+
+    return jax.lax.custom_root(log_norm, high, solve, tangent)

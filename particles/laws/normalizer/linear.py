@@ -1,0 +1,89 @@
+"""Linear attention: features multiplied out, and no pair looked at."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ...declaration import option
+from ...summation import AbstractSummation
+from ..pair import AbstractWeighed, Pattern, Tokens
+from .base import AbstractNormalizer
+
+PREFIX_BLOCK = 64
+
+
+class Linear(AbstractNormalizer):
+    r"""Linear attention: the score's features are multiplied out, and no pair is ever looked at.
+
+    .. math:: u_i = \frac{\phi(x_i)^T \sum_j \pi_{ij} \phi(y_j) v_j^T}{\phi(x_i)^T \sum_j \pi_{ij} \phi(y_j)}
+
+    The same weights as `Softmax` with the score `LogFeatures`, which it needs. For all tokens or those before it; any
+    other mask would destroy the saving and is refused.
+
+    Parameters
+    ----------
+    normalized : whether to divide. Without, features may have any sign, and nothing is a convex mean any more.
+
+    Raises
+    ------
+    ValueError
+        For another score, another measure, or features that can be negative where it must divide.
+
+    Cost
+    ----
+    O((n + m) f k) for f features: linear in the number of tokens.
+
+    Source
+    ------
+    katharopoulos2020transformers.
+    """
+
+    needs_features: ClassVar[bool] = True
+    normalized: bool = option(True)
+    sources: ClassVar[tuple[str, ...]] = ("katharopoulos2020transformers",)
+
+    def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
+        if pattern == "other":
+            raise ValueError(
+                "Linear serves Uniform, Masses and Causal measures, whose sums need no pairs; with another one use "
+                "Softmax and the same score"
+            )
+        if self.normalized and not positive:
+            raise ValueError(
+                "Linear needs positive features to divide by their products: EluPlusOne or RandomFeatures; or give "
+                "normalized=False"
+            )
+
+    def weighted(
+        self,
+        pair: AbstractWeighed,
+        rows: Tokens,
+        columns: Tokens,
+        values: Float[Array, "m k"],
+        summation: AbstractSummation,
+    ) -> Float[Array, "n k"]:
+        queries, keys = pair.query_features(rows), pair.key_features(columns)
+        mass = pair.column_mass(columns)
+        keys = keys * jnp.exp(pair.level() + (0 if mass is None else mass[:, None]))
+        offered = jnp.concatenate([values, jnp.ones_like(values[:, :1])], axis=1)
+        sums = _prefixes(queries, keys, offered) if pair.pattern == "causal" else queries @ (keys.T @ offered)
+        return sums[:, :-1] / sums[:, -1:] if self.normalized else sums[:, :-1]
+
+
+def _prefixes(
+    queries: Float[Array, "n f"], keys: Float[Array, "n f"], values: Float[Array, "n k"]
+) -> Float[Array, "n k"]:
+    """sum_{j <= i} <query_i, key_j> value_j, block by block with a running sum of key times value."""
+    n = queries.shape[0]
+    size = min(PREFIX_BLOCK, n)
+    cut = lambda a: jnp.pad(a, [(0, -n % size), (0, 0)]).reshape(-1, size, a.shape[1])  # noqa: E731
+    before = jnp.tril(jnp.ones((size, size), queries.dtype))
+
+    def one(state: Float[Array, "f k"], block: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        query, key, value = block
+        return state + key.T @ value, query @ state + (query @ key.T * before) @ value
+
+    start = jnp.zeros((keys.shape[1], values.shape[1]), values.dtype)
+    return jax.lax.scan(one, start, (cut(queries), cut(keys), cut(values)))[1].reshape(-1, values.shape[1])[:n]

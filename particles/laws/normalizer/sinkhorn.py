@@ -1,0 +1,192 @@
+"""Rows and columns normalized: a scaling of the columns, found by gathers both ways."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from ...declaration import concrete, option, parameter
+from ...summation import AbstractSummation
+from ...summation.base import finite
+from ..pair import AbstractWeighed, Held, Pattern, Ratio, Tokens, Transposed
+from .base import AbstractRatio, plus_column
+
+
+class Sinkhorn(AbstractRatio):
+    r"""Attention whose columns are normalized, too: from softmax to doubly stochastic weights.
+
+    .. math:: w_{ij} = \pi_{ij} e^{s_{ij} + f_i + h_j}, \quad \sum_j w_{ij} = 1, \quad
+       h_j = -\frac{\rho}{1 + \rho} \log \sum_i a_i \pi_{ij} e^{s_{ij} + f_i} / b_j
+
+    Rows sum to 1 at every rho. With rho = 0 this is `Softmax`, with rho infinite every column receives its own mass,
+    and the flow with a symmetric score is a gradient flow. Columns are scaled by alternating steps in log space; h is
+    found up to a constant, on which no weight depends.
+
+    Parameters
+    ----------
+    rho : strength of the column constraint, at least 0, may be infinite. A row that sees nobody, or a column that
+        nobody sees, has weights zero; with rho infinite no weights are doubly stochastic then, and a run says so.
+    tolerance : largest change of any h in the last sweep: for rho infinite, the relative error of a column's sum. Well
+        below the solver's tolerance, since the field is only as smooth as that.
+    sweeps : the most that are made. Where that is not enough a run ends and says so.
+    half_steps : in place of a tolerance, a fixed number of half sweeps, rows first, as layers of the literature do; 1
+        is `Softmax`, and with an even number it is the columns that are exact.
+
+    Raises
+    ------
+    ValueError
+        If the measure is causal and rho infinite: the only doubly stochastic weights are then the identity.
+
+    Cost
+    ----
+    Two gathers of masses for each sweep, one where f = h, which takes about 30 sweeps at any beta. Alternating sweeps
+    grow with beta: 18, 66, 877 at beta = 1, 4, 16 for 30 tokens on a sphere. Gradients come from the implicit function
+    theorem, and cost as many sweeps again.
+
+    Source
+    ------
+    sander2022sinkformers; sinkhorn1967diagonal; with unequal marginals, chizat2018scaling.
+    """
+
+    rho: Float[Array, ""] = parameter(jnp.inf, ge=0, infinite=True)
+    tolerance: Float[Array, ""] = parameter(1e-10, gt=0)
+    sweeps: int = option(10_000, ge=1)
+    half_steps: int | None = option(None, ge=1)
+    sources: ClassVar[tuple[str, ...]] = ("sander2022sinkformers", "sinkhorn1967diagonal", "chizat2018scaling")
+
+    @property
+    def iterates(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Unless the number of half steps is fixed."""
+        return self.half_steps is None
+
+    def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
+        if "one-sided" in traits and self.half_steps is None and not _finite_number(self.rho):
+            raise ValueError(
+                "Sinkhorn with rho infinite cannot serve a causal measure: the only doubly stochastic weights on one "
+                "side of the diagonal are the identity. Give a finite `rho`, a fixed number of `half_steps`, or use "
+                "Softmax."
+            )
+
+    def ratio(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+        return scores + row + column
+
+    def held(
+        self, pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
+    ) -> tuple[Held, Held]:
+        start = jnp.zeros_like(columns.position[:, 0])
+        if self.half_steps is not None:
+            f, h = self._rows(start, pair, rows, columns, summation), start
+            for half in range(1, self.half_steps):
+                if half % 2:
+                    h = self._columns(f, pair, rows, columns, summation)
+                else:
+                    f = self._rows(h, pair, rows, columns, summation)
+            return Held(rows, f), Held(columns, h)
+
+        def sweep(h: Float[Array, " m"]) -> Float[Array, " m"]:
+            return self._swept(h, pair, rows, columns, summation)
+
+        def half_way(h: Float[Array, " m"]) -> Float[Array, " m"]:
+            h = 0.5 * (h + self._rows(h, pair, rows, columns, summation))
+            return h - jnp.mean(h)
+
+        if pair.symmetric:
+            sweep = _either(~jnp.isfinite(self.rho), half_way, sweep)
+        h = _fixed_point(sweep, start, self.tolerance, self.sweeps)
+        return Held(rows, self._rows(h, pair, rows, columns, summation)), Held(columns, h)
+
+    def unsolved(
+        self, pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
+    ) -> Bool[Array, ""]:
+        if not self.iterates:
+            return jnp.asarray(False)
+        h = self.held(pair, rows, columns, summation)[1].numbers
+        change = jnp.max(jnp.abs(self._swept(h, pair, rows, columns, summation) - h))
+        zero_rows, zero_columns = jnp.zeros_like(rows.position[:, 0]), jnp.zeros_like(h)
+        weights = Ratio(pair, plus_column, False)
+        row = summation.gather(weights, Held(rows, None), Held(columns, zero_columns), columns.nothing).log_mass
+        column = summation.gather(Transposed(pair), columns, Held(rows, zero_rows), rows.nothing).log_mass
+        lonely = jnp.any(row == -jnp.inf) | jnp.any(column == -jnp.inf)
+        return ~(change <= _reachable(self.tolerance)) | (lonely & ~jnp.isfinite(self.rho))
+
+    def _rows(
+        self, h: Float[Array, " m"], pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
+    ) -> Float[Array, " n"]:
+        """f, from the sums of the rows."""
+        weights = Ratio(pair, plus_column, False)
+        return -finite(summation.gather(weights, Held(rows, None), Held(columns, h), columns.nothing).log_mass)
+
+    def _columns(
+        self, f: Float[Array, " n"], pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
+    ) -> Float[Array, " m"]:
+        """h, from the sums of the columns."""
+        infinite = ~jnp.isfinite(self.rho)
+        rho = jnp.where(infinite, 1, self.rho)
+        kappa = jnp.where(infinite, 1, rho / (1 + rho))
+        return -kappa * finite(summation.gather(Transposed(pair), columns, Held(rows, f), rows.nothing).log_mass)
+
+    def _swept(
+        self, h: Float[Array, " m"], pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
+    ) -> Float[Array, " m"]:
+        """h one sweep further, its mean taken away."""
+        h = self._columns(self._rows(h, pair, rows, columns, summation), pair, rows, columns, summation)
+        return h - jnp.mean(h)
+
+
+def _either(condition: Bool[Array, ""], one: Callable, other: Callable) -> Callable:
+    return lambda h: jax.lax.cond(condition, one, other, h)
+
+
+def _fixed_point(
+    sweep: Callable[[Float[Array, " m"]], Float[Array, " m"]],
+    start: Float[Array, " m"],
+    tolerance: Float[Array, ""],
+    most: int,
+) -> Float[Array, " m"]:
+    """h = sweep(h), by repetition. Differentiated by the implicit function theorem, solved by repetition again."""
+    tolerance = jax.lax.stop_gradient(_reachable(tolerance))
+
+    def solve(excess: Callable, h: Float[Array, " m"]) -> Float[Array, " m"]:
+        return _repeated(lambda h: -excess(h), h, tolerance, most)
+
+    def tangent(linear: Callable, y: Float[Array, " m"]) -> Float[Array, " m"]:
+        def inverse(apply: Callable, y: Float[Array, " m"]) -> Float[Array, " m"]:
+            return _repeated(lambda h: y - apply(h), y, tolerance * jnp.max(jnp.abs(y)), most)
+
+        return jax.lax.custom_linear_solve(linear, y, inverse, inverse)
+
+    return jax.lax.custom_root(lambda h: h - sweep(h), start, solve, tangent)
+
+
+def _repeated(
+    change: Callable[[Float[Array, " m"]], Float[Array, " m"]],
+    start: Float[Array, " m"],
+    tolerance: Float[Array, ""],
+    most: int,
+) -> Float[Array, " m"]:
+    """h <- h + change(h) until the largest change is within the tolerance."""
+
+    def going(state: Any) -> Bool[Array, ""]:
+        step, _, size = state
+        return (step < most) & (size > tolerance)
+
+    def better(state: Any) -> Any:
+        step, h, _ = state
+        moved = change(h)
+        return step + 1, h + moved, jnp.max(jnp.abs(moved))
+
+    return jax.lax.while_loop(going, better, (0, start, jnp.full((), jnp.inf, start.dtype)))[1]
+
+
+def _reachable(tolerance: Float[Array, ""]) -> Float[Array, ""]:
+    """A tolerance that numbers of this precision can meet."""
+    return jnp.maximum(tolerance, 50 * jnp.finfo(tolerance.dtype).eps)
+
+
+def _finite_number(value: Float[Array, ""]) -> bool:
+    """Whether a parameter is finite, as far as a transformation lets it be seen."""
+    numbers = concrete(value)
+    return numbers is None or bool(np.isfinite(numbers))
