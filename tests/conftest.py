@@ -1,5 +1,6 @@
 """What all tests share: double precision, strict promotion, one compile cache for the whole session."""
 
+import gc
 import os
 import pathlib
 import tempfile
@@ -15,7 +16,24 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+MAPS = pathlib.Path("/proc/self/maps")
+MANY_MAPS = 30_000  # of the 65530 that Linux allows a process
+
+
+@pytest.fixture(autouse=True)
+def forgetting():
+    """Programs are forgotten before they exhaust the memory maps of a process, where XLA would crash compiling.
+
+    What is needed again comes back from the cache on disk.
+    """
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY_MAPS:
+        jax.clear_caches()
+        gc.collect()
