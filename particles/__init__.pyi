@@ -6,7 +6,12 @@ from .dynamics import Layers as Layers
 from .dynamics import NoisyFlow as NoisyFlow
 from .dynamics import SecondOrder as SecondOrder
 from .dynamics import noise as noises
+from . import limits as limits
+from .claim import AbstractClaim as AbstractClaim
 from .experiment import AbstractExperiment as AbstractExperiment
+from .experiment import Check as Check
+from .experiment import Outcome as Outcome
+from .experiment import Sense as Sense
 from .experiment import Verdict as Verdict
 from .starts import DataError as DataError
 from .integration import Plan as Plan

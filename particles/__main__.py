@@ -42,6 +42,7 @@ Family = Literal[
     "solvers",
     "figures",
     "experiments",
+    "claims",
 ]
 
 
@@ -116,6 +117,36 @@ def plot(
         return DATA
     print(*drawn, sep="\n")
     return DONE
+
+
+def verify(
+    claims: Annotated[tuple[str, ...], Given, tyro.conf.arg(metavar="[CLAIM ...]")] = (),
+    /,
+    *,
+    fast: Annotated[bool, Flag] = False,
+    controls: Annotated[bool, Flag] = False,
+    out: pathlib.Path = pathlib.Path("runs") / "claims",
+    jobs: int | None = None,
+    page: pathlib.Path | None = None,
+) -> int:
+    """Hold published claims against computations: the scoreboard. Exit code 1 if one fails.
+
+    Args:
+        claims: names of claims; by default all. `particles list claims` names them.
+        fast: small forms of all of them, a few seconds each.
+        controls: run the negative controls instead: laws broken on purpose, each of which must fail.
+        out: folder for the run directories and verify.json.
+        jobs: how many to run at once; by default one for each core.
+        page: also write the scoreboard as a page of Markdown.
+    """
+    from . import scoreboard
+
+    machine.trust()
+    rows = scoreboard.verify(claims, out, fast=fast, control=controls, jobs=jobs)
+    print(scoreboard.table(rows, controls))
+    if page is not None:
+        scoreboard.page(rows, page)
+    return DONE if scoreboard.good(rows, controls) else VERDICT
 
 
 def check(
@@ -193,10 +224,25 @@ def _simulated(
         record = experiment.measure(directory, resume=resume, progress=not quiet)
         if not no_figures:
             _illustrate(record, experiment.figure_kinds(), directory / "figures")
+        return _answered(experiment, record)
     finally:
         if (directory / "manifest.json").exists():
             print(directory, flush=True)
-    return DONE
+
+
+def _answered(experiment: "AbstractExperiment", record: "Record") -> int:
+    """Tells the verdict of an experiment that claims something; the exit code that follows from it."""
+    verdict = experiment.verdict(record)
+    if verdict is None:
+        return DONE
+    from .experiment import Outcome
+
+    for number in verdict.checks:
+        mark = "" if number.holds else "   <- FAILS"
+        line = f"{number.quantity}: {number.measured:.8g} {number.sense.value} {number.expected:.8g}"
+        print(f"{line} within {number.tolerance:.2g} ({number.reason}){mark}", file=sys.stderr)
+    print(f"{verdict.claim} {verdict.outcome.value}. {verdict.outside}", file=sys.stderr)
+    return VERDICT if verdict.outcome is Outcome.fails else DONE
 
 
 def _illustrate(record: "Record", kinds: tuple[str, ...], folder: pathlib.Path) -> None:
@@ -254,8 +300,9 @@ def _leave(message: str, code: int) -> None:
 
 def _exit_code(error: BaseException) -> int | None:
     """The exit code of an error; None for one that is a fault of ours and deserves its traceback."""
+    from .integration import Failed
     from .record import Damaged, Locked
-    from .simulation import Failed, Interrupted, Unfinished
+    from .simulation import Interrupted, Unfinished
     from .starts import DataError
 
     if isinstance(error, OSError):
@@ -271,14 +318,15 @@ def _exit_code(error: BaseException) -> int | None:
 
 def main() -> None:
     """Entry point of the command `particles`."""
-    commands = (run, resume, plot, check, list_, schema, doctor)
+    commands = (run, resume, verify, plot, check, list_, schema, doctor)
     guarded = {command.__name__.rstrip("_"): _guarded(command) for command in commands}
     sys.exit(tyro.extras.subcommand_cli_from_dict(guarded, prog="particles", description=DESCRIPTION))
 
 
 DESCRIPTION = """The laboratory for transformers seen as interacting particles.
 
-Exit codes: 0 done, 2 bad config or usage, 65 bad data, 70 numerics failed, 74 disk, 75 interrupted and resumable.
+Exit codes: 0 done, 1 a claim failed, 2 bad config or usage, 65 bad data, 70 numerics failed, 74 disk, 75 interrupted
+and resumable.
 With PARTICLES_TRACEBACK set in the environment every error shows where it came from."""
 
 if __name__ == "__main__":

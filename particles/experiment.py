@@ -6,11 +6,56 @@ up. One that claims nothing, a plain simulation, has figures and no verdict.
 
 import abc
 import dataclasses
+import enum
 import pathlib
 from collections.abc import Callable
 
 from .declaration import Declared
 from .record import Record
+
+
+class Sense(enum.Enum):
+    """How a measured number must stand to the one expected; the values are how it is written."""
+
+    equal = "="
+    at_most = "<="
+    at_least = ">="
+
+
+class Outcome(enum.Enum):
+    """What came of a claim; the values are how it is told."""
+
+    holds = "holds"
+    fails = "FAILS"
+    outside = "outside the assumptions"
+    not_converged = "not converged"
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One number that was measured, against one that was expected.
+
+    Attributes
+    ----------
+    quantity : what the number is.
+    measured, expected, tolerance : in one unit.
+    reason : why the tolerance is what it is.
+    sense : whether the two must be equal, or one is a bound of the other.
+    """
+
+    quantity: str
+    measured: float
+    expected: float
+    tolerance: float
+    reason: str
+    sense: Sense = Sense.equal
+
+    @property
+    def holds(self) -> bool:
+        """Whether the number is as expected; one that is not a number is not."""
+        excess = self.measured - self.expected
+        signed = {Sense.equal: abs(excess), Sense.at_most: excess, Sense.at_least: -excess}[self.sense]
+        return bool(signed <= self.tolerance)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,21 +64,27 @@ class Verdict:
 
     Attributes
     ----------
-    claim, source : the statement, and the bibliography key of where it stands.
-    measured, expected, tolerance : numbers in one unit; `reason` says why the tolerance is what it is.
+    claim : the statement.
+    sources : the bibliography keys of where it stands.
+    checks : the numbers on which the verdict rests.
+    outside : which assumption of the statement does not hold, in words; then nothing was decided.
+    not_converged : what did not converge, in words; then nothing was decided either.
     """
 
     claim: str
-    source: str
-    measured: float
-    expected: float
-    tolerance: float
-    reason: str
+    sources: tuple[str, ...]
+    checks: tuple[Check, ...] = ()
+    outside: str = ""
+    not_converged: str = ""
 
     @property
-    def holds(self) -> bool:
-        """Whether the claim was found true; a measurement that is not a number is not."""
-        return bool(abs(self.measured - self.expected) <= self.tolerance)
+    def outcome(self) -> Outcome:
+        """What came of the claim. One without a single number is not found true."""
+        if self.outside:
+            return Outcome.outside
+        if self.not_converged:
+            return Outcome.not_converged
+        return Outcome.holds if self.checks and all(check.holds for check in self.checks) else Outcome.fails
 
 
 class AbstractExperiment(Declared):

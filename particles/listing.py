@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 
 from . import dynamics, laws, observables, spaces, starts, stopping, summation
+from .claim import AbstractClaim, claims
 from .declaration import Declared, family, given_name, summary
 from .experiment import AbstractExperiment
 from .integration import METHODS
@@ -28,6 +29,7 @@ FAMILIES: dict[str, type] = {
     "stops": stopping.AbstractStop,
     "figures": AbstractFigure,
     "experiments": AbstractExperiment,
+    "claims": AbstractClaim,
     "solvers": object,
 }
 
@@ -36,6 +38,8 @@ def lines(name: str) -> list[str]:
     """One paragraph for each member of a family; of laws, for each member of their slots too."""
     if name == "solvers":
         return [_method(solver) for solver in METHODS]
+    if name == "claims":
+        return [f"{known}: {summary(cls)} [{', '.join(cls.sources)}]" for known, cls in claims().items()]
     listed = [_member(cls) for cls in family(FAMILIES[name]).values()]
     if name == "laws":
         for slot in ("scores", "measures", "normalizers", "values", "gates", "maps", "schedules", "norms"):

@@ -13,7 +13,7 @@ from scipy.linalg import expm
 
 import particles as pt
 from particles.integration import advance, begin
-from particles.simulation import Failed
+from particles.integration import Failed
 
 OTHER = np.array([[-0.5, 2.0, 0.3], [-1.5, -0.4, 0.2], [0.1, 0.6, -0.7]])
 IRRATIONAL = (np.sqrt(0.1), np.e / 3, np.pi / 2)

@@ -15,7 +15,8 @@ from particles import config
 from particles.machine import canary
 from particles.observables import AbstractObservable
 from particles.record import Damaged
-from particles.simulation import Failed, Interrupted, Unfinished, loop
+from particles.integration import Failed
+from particles.simulation import Interrupted, Unfinished, loop
 from particles.simulation.budget import Budget
 from particles.simulation.grid import dimensions, with_value
 from particles.starts import Given, Uniform

@@ -8,7 +8,8 @@ from typing import Any
 
 import pydantic
 
-from ..declaration import Declared, nearest
+from ..claim import discover
+from ..declaration import Declared, family, nearest
 from ..experiment import AbstractExperiment
 from ..simulation import Simulation
 from ..simulation.grid import dimensions, with_value
@@ -51,7 +52,7 @@ def build(content: dict[str, Any], where: str = "config") -> AbstractExperiment:
     content = {"kind": Simulation.__name__} | content
     sweep = content.pop("sweep", {}) if content["kind"] == Simulation.__name__ else {}
     try:
-        experiment = experiments().validate_json(as_json(content), strict=True)
+        experiment = experiments(_asked_for(content["kind"])).validate_json(as_json(content), strict=True)
     except pydantic.ValidationError as error:
         raise ConfigError(where, [in_words(detail, content) for detail in error.errors()]) from None
     if not isinstance(experiment, Simulation):
@@ -63,9 +64,17 @@ def build(content: dict[str, Any], where: str = "config") -> AbstractExperiment:
     return experiment
 
 
+def _asked_for(kind: Any) -> type[AbstractExperiment]:
+    """Whose config it is. Claims are looked for only where one may be meant: importing them all takes a second."""
+    if kind != Simulation.__name__:
+        discover()
+    return family(AbstractExperiment).get(kind, AbstractExperiment) if isinstance(kind, str) else AbstractExperiment
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema of a config: what an editor completes and checks."""
-    derived = experiments().json_schema()
+    discover()
+    derived = experiments(AbstractExperiment).json_schema()
     title = "Experiment of particles"
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **derived}
 

@@ -15,24 +15,24 @@ from ..simulation import Simulation
 
 
 @functools.cache
-def experiments() -> pydantic.TypeAdapter:
-    """What checks a whole config: one of the experiments that are known."""
-    adapter = pydantic.TypeAdapter(_slot(AbstractExperiment))
+def experiments(among: type[AbstractExperiment]) -> pydantic.TypeAdapter:
+    """What checks a whole config: one experiment, or one of a family of them."""
+    adapter = pydantic.TypeAdapter(_slot(among))
     rebuild(adapter)
     return adapter
 
 
 def rebuild(adapter: pydantic.TypeAdapter) -> None:
     """Makes the references between models known to something that checks."""
-    adapter.rebuild(force=True, _types_namespace=_namespace())
+    adapter.rebuild(force=True, _types_namespace=_namespace(tuple(family(AbstractExperiment).values())))
 
 
 @functools.cache
-def _namespace() -> dict[str, Any]:
-    """A type for each family and a model for each class that a config can reach, by name."""
+def _namespace(known: tuple[type, ...]) -> dict[str, Any]:
+    """A type for each family and a model for each class that a config of one of the experiments can reach, by name."""
     namespace: dict[str, Any] = {}
     models: dict[type, type[pydantic.BaseModel]] = {}
-    waiting: list[type] = [AbstractExperiment]
+    waiting: list[type] = [AbstractExperiment, *known]
     while waiting:
         cls = waiting.pop()
         if _key(cls) in namespace:

@@ -68,6 +68,11 @@ class AbstractFlow(Declared):
         """The state brought back to the space."""
 
     @property
+    def of_tokens(self) -> bool:
+        """Whether the rows of the state are tokens, so that what is observed of tokens means something."""
+        return True
+
+    @property
     def random(self) -> bool:
         """Whether there is randomness, and so a key that it comes from."""
         return False

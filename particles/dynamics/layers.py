@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..declaration import Declared, option
-from ..laws import AbstractLaw, AbstractNorm, Sum
+from ..laws import AbstractLaw, AbstractNorm, Normalized, Sum
 from ..laws.norm import Post
 from ..spaces import AbstractSpace, Euclidean, Sphere
 from ..summation import AbstractSummation, Auto
 from .base import AbstractFlow, Reading, at_precision
+from .flow import Flow
 
 SPLITTINGS = ("none", "Lie", "Strang")
 
@@ -75,6 +76,20 @@ class Layers(AbstractFlow):
     @property
     def constant_steps(self) -> bool:
         return True
+
+    def limit(self) -> Flow:
+        """The flow that the network tends to as its layers become thin.
+
+        Raises
+        ------
+        ValueError
+            For a split schedule over a sum: the sum of scheduled laws has a limit.
+        """
+        if self.splitting == "none":
+            return Flow(self.space, Normalized(self.law, self.norm), self.summation)
+        if not isinstance(self.law, Sum):
+            raise ValueError("the limit of a split Scheduled sum has no law; schedule the terms of the sum instead")
+        return Flow(self.space, Sum(tuple(Normalized(term, self.norm) for term in self.law.laws)), self.summation)
 
     def begin(self, x0: Float[Array, "n d"], key: PRNGKeyArray | None) -> Float[Array, "n d"]:
         return self.space.project(x0)

@@ -3,6 +3,7 @@
 from .methods import METHODS as METHODS
 from .plan import Plan as Plan
 from .run import Effort as Effort
+from .run import Failed as Failed
 from .run import Run as Run
 from .run import State as State
 from .run import Status as Status

@@ -120,5 +120,10 @@ class Plan(Declared):
             raise ValueError(f"{self.solver} follows {solved}; this {type(flow).__name__} is {wanted}. Use {able}.")
         if flow.constant_steps and self.dt is None:
             raise ValueError(f"a {type(flow).__name__} takes constant steps: give `dt`")
+        if not flow.of_tokens and (self.watch or self.stop):
+            raise ValueError(
+                f"what a plan watches, and where it stops, are numbers of tokens, and the state of a "
+                f"{type(flow).__name__} holds none: leave out `watch` and `stop`, and look at the state itself"
+            )
         for watched in self.watch:
             watched.check_flow(flow)

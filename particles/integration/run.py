@@ -36,6 +36,10 @@ class Status(enum.IntEnum):
         return self >= Status.not_finite
 
 
+class Failed(RuntimeError):
+    """The numerics failed; what was good before is kept."""
+
+
 class Run(eqx.Module):
     """What came of following a flow.
 
@@ -63,6 +67,18 @@ class Run(eqx.Module):
     def message(self) -> str:
         """The status in words; for a batch of runs, that of the worst."""
         return Status(int(np.max(np.asarray(self.status)))).message
+
+    def complete(self) -> "Run":
+        """This run, if it came to its end: the planned depth, or a stop condition.
+
+        Raises
+        ------
+        Failed
+            If the numerics failed, in any run of a batch.
+        """
+        if Status(int(np.max(np.asarray(self.status)))).failed:
+            raise Failed(f"the integration {self.message}")
+        return self
 
 
 class State(eqx.Module):

@@ -12,6 +12,7 @@ written here; everything that distinguishes them is in the slots.
 
 import abc
 import dataclasses
+import math
 from typing import ClassVar
 
 import equinox as eqx
@@ -24,7 +25,7 @@ from ..summation import AbstractSummation
 from .base import AbstractLaw, AbstractPotentialLaw
 from .gate import AbstractGate, Open
 from .head import AbstractHead
-from .measure import AbstractMeasure, Uniform
+from .measure import AbstractMeasure, Masses, Uniform
 from .normalizer import AbstractNormalizer, AbstractRatio, Softmax
 from .pair import AbstractWeighed, Held, Pattern, Ratio, Tokens
 from .score import AbstractFeatureScore, AbstractScore, DotProduct
@@ -233,6 +234,16 @@ class Attention(AbstractInteraction):
 
     def tilted(self, shift: Float[Array, "h n m"]) -> AbstractLaw:
         return _Tilted(self, shift[0])
+
+    def on_masses(self, p: Float[Array, " m"]) -> AbstractLaw:
+        given = self.measure.mass_factor
+        if self.measure.factors_of_pairs or not isinstance(given, Uniform):
+            raise ValueError(
+                "tokens of other masses need a measure that knows no order and has no masses of its own: Uniform, "
+                f"DensityPower; got {' * '.join(type(part).__name__ for part in self.measure.parts())}"
+            )
+        crowds = (part for part in self.measure.parts() if part is not given)
+        return dataclasses.replace(self, measure=math.prod(crowds, start=Masses(p)))
 
 
 class _Tilted(AbstractLaw):

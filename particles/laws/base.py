@@ -83,6 +83,20 @@ class AbstractLaw(Declared):
         """
         raise ValueError(f"{type(self).__name__} has no attention weights to which noise could be added")
 
+    def on_masses(self, p: Float[Array, " m"]) -> "AbstractLaw":
+        """The law for tokens of the masses p: what it is on a measure that is more than a cloud of equal tokens.
+
+        Raises
+        ------
+        ValueError
+            If the law sees more of its tokens than where they are and what they weigh.
+        """
+        if self.heads or self.parts():
+            raise ValueError(
+                f"{type(self).__name__} does not act on tokens of other masses; Attention and sums of it do"
+            )
+        return self  # no token sees another
+
     def __add__(self, other: "AbstractLaw") -> "AbstractLaw":
         if not isinstance(other, AbstractLaw):
             return NotImplemented
@@ -138,6 +152,9 @@ class Sum(AbstractPotentialLaw):
         if not self.heads:
             return super().tilted(shift)
         return Sum(tuple(law.tilted(part) if law.heads else law for law, part in _shared(self.laws, shift)))
+
+    def on_masses(self, p: Float[Array, " m"]) -> AbstractLaw:
+        return Sum(tuple(law.on_masses(p) for law in self.laws))
 
     def energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, ""]:
         for law in self.laws:

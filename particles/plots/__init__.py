@@ -5,6 +5,7 @@ from .base import figures as figures
 from .base import kind as kind
 from .base import kinds as kinds
 from .base import suitable as suitable
+from .charts import Chart as Chart
 from .cosines import CosineHistogram as CosineHistogram
 from .observables import Observables as Observables
 from .style import Plate as Plate

@@ -73,24 +73,34 @@ class Palette(eqx.Module):
 
     def key(self, figure: Figure, axes: Sequence[Axes]) -> None:
         """A legend above the axes, and a colorbar beside them if there are many colors."""
-        lines = []
-        if self.hue is not None and len(self.hue.values) <= _FEW:
-            for k, word in enumerate(self.hue.words):
-                lines.append(Line2D([], [], color=self._color(k), label=self.hue.named(word)))
-        elif self.hue is not None:
-            mappable = ScalarMappable(self.hue.norm(), depth_colors())
-            bar = figure.colorbar(mappable, ax=list(axes), label=self.hue.label, **BAR)
-            bar.outline.set_visible(False)
-            if not _numbers(self.hue.words):
-                some = picked(len(self.hue.words), _FEW)
-                bar.set_ticks(self.hue.values[some].tolist(), labels=[self.hue.words[k] for k in some])
-        if self.dash is not None:
-            for k, word in enumerate(self.dash.words):
-                lines.append(Line2D([], [], color="0.3", linestyle=_DASHES[k], label=self.dash.named(word)))
+        self.bar(figure, axes)
+        lines = self.entries()
         if lines:
             longest = max(len(str(line.get_label()).replace("$", "").replace("\\", "")) for line in lines)
             columns = int(figure.get_figwidth() / (_HANDLE + _LETTER * longest))
             figure.legend(handles=lines, loc="outside upper center", ncols=min(len(lines), max(1, columns)))
+
+    def entries(self) -> list[Line2D]:
+        """What stands in a legend: few colors, and dashes."""
+        lines = []
+        if self.hue is not None and len(self.hue.values) <= _FEW:
+            for k, word in enumerate(self.hue.words):
+                lines.append(Line2D([], [], color=self._color(k), label=self.hue.named(word)))
+        if self.dash is not None:
+            for k, word in enumerate(self.dash.words):
+                lines.append(Line2D([], [], color="0.3", linestyle=_DASHES[k], label=self.dash.named(word)))
+        return lines
+
+    def bar(self, figure: Figure, axes: Sequence[Axes]) -> None:
+        """A colorbar, if there are many colors."""
+        if self.hue is None or len(self.hue.values) <= _FEW:
+            return
+        mappable = ScalarMappable(self.hue.norm(), depth_colors())
+        bar = figure.colorbar(mappable, ax=list(axes), label=self.hue.label, **BAR)
+        bar.outline.set_visible(False)
+        if not _numbers(self.hue.words):
+            some = picked(len(self.hue.words), _FEW)
+            bar.set_ticks(self.hue.values[some].tolist(), labels=[self.hue.words[k] for k in some])
 
 
 def palette(dataset: xr.Dataset) -> Palette:
@@ -98,6 +108,11 @@ def palette(dataset: xr.Dataset) -> Palette:
     dims = sorted(sweep_dims(dataset), key=lambda d: d in _REPLICATES)  # stable: replicates last
     second = [d for d in dims[1:2] if d not in _REPLICATES and dataset.sizes[d] <= len(_DASHES)]
     return Palette(_scale(dataset, dims[0]) if dims else None, _scale(dataset, second[0]) if second else None)
+
+
+def single(dataset: xr.Dataset, dim: str) -> Palette:
+    """The pens for one dim."""
+    return Palette(_scale(dataset, dim), None)
 
 
 def _scale(dataset: xr.Dataset, dim: str) -> Scale:

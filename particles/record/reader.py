@@ -4,6 +4,9 @@ import functools
 import pathlib
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from . import whole
 from .files import Damaged, load_json
 from .lock import held
 from .writer import ARRAYS, FORMAT, MANIFEST, checksum, read_commit
@@ -43,10 +46,12 @@ class Record:
             stored = xarray.open_zarr(self.path / ARRAYS, chunks=None, consolidated=False)
         except (OSError, ValueError, KeyError) as error:
             raise Damaged(f"{self.path / ARRAYS} cannot be read: {error}") from error
-        if stored.sizes["time"] < frames:
-            raise Damaged(f"{self.path} has {stored.sizes['time']} of {frames} committed frames: it is damaged")
         labels = {name: (name, c.attrs["labels"], c.attrs) for name, c in stored.coords.items() if "labels" in c.attrs}
-        return stored.isel(time=slice(0, frames)).assign_coords(labels).assign_attrs(status=self.status)
+        if frames is not None:
+            if stored.sizes["time"] < frames:
+                raise Damaged(f"{self.path} has {stored.sizes['time']} of {frames} committed frames: it is damaged")
+            stored = stored.isel(time=slice(0, frames))
+        return stored.assign_coords(labels).assign_attrs(status=self.status)
 
     @property
     def status(self) -> str:
@@ -69,8 +74,12 @@ class Record:
             array = group.get(name)
             if not isinstance(array, zarr.Array):
                 raise Damaged(f"{self.path / ARRAYS} is damaged: it has no array `{name}`")
-            axis = array.metadata.to_dict()["dimension_names"].index("time")  # pyright: ignore
-            if checksum(array, axis, self.manifest["chunk"]) != expected:
+            if "chunk" in self.manifest:
+                axis = array.metadata.to_dict()["dimension_names"].index("time")  # pyright: ignore
+                found = checksum(array, axis, self.manifest["chunk"])
+            else:
+                found = whole.digest(np.asarray(array[...]))
+            if found != expected:
                 raise Damaged(f"{self.path / ARRAYS} is damaged: `{name}` is not what the run left")
 
     @property
@@ -85,7 +94,8 @@ class Record:
         return "\n\n".join(entries[key] for key in wanted if key in entries)
 
     def __repr__(self) -> str:
-        return f"Record({str(self.path)!r}, {self.status}, {read_commit(self.path)['frames']} frames)"
+        frames = read_commit(self.path)["frames"]
+        return f"Record({str(self.path)!r}, {self.status}, {'whole' if frames is None else f'{frames} frames'})"
 
 
 def open_record(path: str | pathlib.Path) -> Record:

@@ -86,7 +86,7 @@ class Writer:
         (self.directory / CHECKPOINTS).mkdir(exist_ok=True)
         group = zarr.create_group(self._arrays, zarr_format=3, attributes=dict(self.layout.attributes))
         for name, (values, attributes) in self.layout.coordinates.items():
-            _coordinate(group, name, values, attributes)
+            put_coordinate(group, name, values, attributes)
         for name, variable in self._timed().items():
             grid = () if name == "time" else self.layout.grid
             names = () if name == "time" else tuple(self.layout.coordinates)
@@ -212,7 +212,7 @@ def checksum(array: zarr.Array, axis: int, chunk: int) -> str:
     return total.hexdigest()
 
 
-def _coordinate(group: zarr.Group, name: str, values: np.ndarray, attributes: Mapping[str, Any]) -> None:
+def put_coordinate(group: zarr.Group, name: str, values: np.ndarray, attributes: Mapping[str, Any]) -> None:
     """Writes a swept coordinate; words become positions with their `labels` beside them, since zarr v3 has no words."""
     if values.dtype.kind == "U":
         attributes, values = {**attributes, "labels": values.tolist()}, np.arange(len(values))

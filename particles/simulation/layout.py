@@ -45,14 +45,15 @@ def caption(content: Mapping[str, Any]) -> str:
     parts = {"start": content["start"], "space": flow["space"], "law": flow["law"], "plan": content["plan"]}
     more = {key: value for key, value in flow.items() if key not in ("space", "law", "summation")}
     parts |= {"flow": more} if len(more) > 1 else {}
-    phrases = [f"{name}: {_phrase(node)}" for name, node in parts.items()]
+    phrases = [f"{name}: {phrase(node)}" for name, node in parts.items()]
     phrases += [f"sweep over {path}: {_shown(values)}" for path, values in content["sweep"].items()]
     return f"{content['name']}, seed {content['seed']}, {content['precision']}. {'; '.join(phrases)}."
 
 
-def _phrase(node: Any) -> str:
+def phrase(node: Any) -> str:
+    """Plain data of a noun in a few words: its kind, and its parameters in brackets."""
     if isinstance(node, dict):
-        inside = ", ".join(f"{key} {_phrase(value)}" for key, value in node.items() if key != "kind")
+        inside = ", ".join(f"{key} {phrase(value)}" for key, value in node.items() if key != "kind")
         return f"{node['kind']}({inside})" if inside else str(node["kind"])
     if isinstance(node, list):
         return f"[{_shown(node)}]"
@@ -60,5 +61,5 @@ def _phrase(node: Any) -> str:
 
 
 def _shown(values: list[Any]) -> str:
-    shown = ", ".join(_phrase(value) for value in values[:6])
+    shown = ", ".join(phrase(value) for value in values[:6])
     return f"{shown}, ... ({len(values)} in all)" if len(values) > 6 else shown

@@ -16,7 +16,7 @@ import tqdm
 from jaxtyping import Array
 
 from ..dynamics import AbstractFlow
-from ..integration import Effort, Plan, State, Status, advance
+from ..integration import Effort, Failed, Plan, State, Status, advance
 from ..record import Layout, Writer
 from .grid import Batch, Member, batches, place, until
 from .interruption import Flag, listening
@@ -27,10 +27,6 @@ BAR = "{desc}: {percentage:3.0f}%|{bar}| depth {n:.4g}/{total:.4g} [{elapsed}<{r
 
 class Interrupted(RuntimeError):
     """Somebody asked to stop; everything up to the last chunk is committed and the run can be resumed."""
-
-
-class Failed(RuntimeError):
-    """The numerics failed; the last good state is kept."""
 
 
 class Loop:

@@ -21,7 +21,7 @@ from .. import machine
 from ..declaration import described, option, sources_of
 from ..dynamics import AbstractFlow
 from ..experiment import AbstractExperiment, Verdict
-from ..integration import Plan, checked
+from ..integration import Failed, Plan, checked
 from ..record import Layout, Record, open_record
 from ..record.files import replace
 from ..record.lock import writing
@@ -33,7 +33,7 @@ from .grid import Dimension, Member, combinations, dimensions
 from .identity import foreign_code, start_digest, with_files
 from .journal import Journal
 from .layout import caption, layout
-from .loop import Failed, Loop
+from .loop import Loop
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 NOISE = 0x6E6F6973  # folded into the key of a seed, so that noise and start are independent
@@ -281,7 +281,7 @@ def simulate(
     elif x0 is not None or plan is not None:
         raise ValueError("a Simulation holds its own start and plan; leave out `x0` and `plan`")
     directory = pathlib.Path(path) if path is not None else subject.directory(pathlib.Path("runs"))
-    _check_vacant(directory)
+    check_vacant(directory)
     members = subject.prepared()
     shape = subject.layout(members)
     needed = subject.budget(members, shape)
@@ -304,7 +304,7 @@ def simulate(
 def _from_tokens(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan, directory: pathlib.Path) -> Simulation:
     """A simulation that starts from tokens at hand: they are kept as a file of the run directory."""
     tokens = np.asarray(checked(flow, x0, plan))
-    _check_vacant(directory)
+    check_vacant(directory)
     buffer = io.BytesIO()
     np.save(buffer, tokens)
     start = directory / f"given-{hashlib.sha256(buffer.getvalue()).hexdigest()[:10]}.npy"
@@ -318,7 +318,7 @@ def _from_tokens(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan, direct
     return Simulation(Given(str(start)), flow, plan, name=name, precision=precision)
 
 
-def _check_vacant(directory: pathlib.Path) -> None:
+def check_vacant(directory: pathlib.Path) -> None:
     """Refuses a directory with somebody else's files in it."""
     if not directory.exists() or (directory / MANIFEST).exists():
         return

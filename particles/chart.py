@@ -1,0 +1,91 @@
+"""What a picture of measured numbers shows, as data that a record can hold, so that it can be drawn from that alone."""
+
+import dataclasses
+import json
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """Numbers against another: what was measured as marks, what theory says as lines.
+
+    Attributes
+    ----------
+    x : the variable or coordinate along the axis.
+    measured, theory, bounds : variables drawn as marks, as lines, and as dashed lines that are not to be crossed.
+    error : the variable that holds the standard error of what was measured, if there is one.
+    by : the dim whose values are told apart by color.
+    log : the axes that are logarithmic: "", "x", "y" or "xy".
+    slopes : slopes of guide lines through the last measured point, on logarithmic axes.
+    title : of the panel.
+    """
+
+    x: str
+    measured: tuple[str, ...] = ()
+    theory: tuple[str, ...] = ()
+    bounds: tuple[str, ...] = ()
+    error: str = ""
+    by: str = ""
+    log: str = ""
+    slopes: tuple[float, ...] = ()
+    title: str = ""
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Every variable that must be there."""
+        return tuple(filter(None, (self.x, *self.measured, *self.theory, *self.bounds, self.error)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Map:
+    """One number over a plane, in color, with curves that theory draws through it.
+
+    Attributes
+    ----------
+    x, y : the coordinates of the plane.
+    value : the variable in color, over x and y.
+    theory : variables over x, drawn as curves in the units of y.
+    log : the axes that are logarithmic: "", "x", "y" or "xy".
+    title : of the panel.
+    """
+
+    x: str
+    y: str
+    value: str
+    theory: tuple[str, ...] = ()
+    log: str = ""
+    title: str = ""
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Every variable that must be there."""
+        return (self.x, self.y, self.value, *self.theory)
+
+
+Panel = Curves | Map
+_KINDS: dict[str, type[Panel]] = {cls.__name__: cls for cls in (Curves, Map)}
+
+
+def written(panels: tuple[Panel, ...]) -> str:
+    """A chart as text that a record can hold."""
+    return json.dumps([{"kind": type(panel).__name__} | dataclasses.asdict(panel) for panel in panels])
+
+
+def read(text: str) -> tuple[Panel, ...]:
+    """The chart behind a text.
+
+    Raises
+    ------
+    ValueError
+        If it does not describe one.
+    """
+    try:
+        return tuple(_panel(dict(entry)) for entry in json.loads(text))
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"this record describes no chart that can be drawn: {error}") from error
+
+
+def _panel(entry: dict[str, Any]) -> Panel:
+    cls = _KINDS[entry.pop("kind")]
+    fields: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in entry.items()}
+    return cls(**fields)

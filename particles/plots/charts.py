@@ -1,0 +1,163 @@
+"""What was measured beside what theory says: the figure that a record describes of itself.
+
+Marks are measured, lines are theory, dashed lines are bounds. A dim told by color has one color for a value's marks and
+its lines, so agreement is seen as marks that sit on lines.
+"""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ..chart import Curves, Map, Panel, read
+from .base import AbstractFigure
+from .palette import Palette, single
+from .panels import BAR, arranged
+
+MANY = 40
+"""More marks than this on a curve hide one another; some are left out."""
+
+MARKS = ("o", "s", "^", "D", "v", "P")
+LINES = ("-", "-.", ":")
+
+
+class Chart(AbstractFigure):
+    """The panels that a record describes: measured numbers as marks, theory as lines, bounds dashed."""
+
+    name: ClassVar[str] = "chart"
+
+    def draw(self, dataset: xr.Dataset) -> Figure:
+        every = read(dataset.attrs["chart"])
+        figure, axes = arranged(len(every), 0.75 if len(every) > 1 else 0.7)
+        for panel, at in zip(every, axes, strict=True):
+            _draw(panel, at, dataset, figure)
+        return figure
+
+    def refusal(self, dataset: xr.Dataset) -> str | None:
+        if "chart" not in dataset.attrs:
+            return "the figure `chart` is for records that describe one, those of claims"
+        missing = [name for panel in read(dataset.attrs["chart"]) for name in panel.variables if name not in dataset]
+        return f"the chart of this record needs {missing}, which it does not hold" if missing else None
+
+    def shows(self, dataset: xr.Dataset) -> str:
+        return "Marks are measured, lines are theory, dashed lines are bounds."
+
+
+def _draw(panel: Panel, axes: Axes, dataset: xr.Dataset, figure: Figure) -> None:
+    if isinstance(panel, Map):
+        _map(panel, axes, dataset, figure)
+    else:
+        _curves(panel, axes, dataset, figure)
+    axes.set_title(panel.title)
+    axes.set_xlabel(_label(dataset[panel.x]))
+
+
+def _curves(panel: Curves, axes: Axes, dataset: xr.Dataset, figure: Figure) -> None:
+    ink = single(dataset, panel.by) if panel.by else Palette(None, None)
+    _scales(panel.log, axes)
+    for name, style in _styles(panel):
+        _series(panel, name, style, axes, dataset, ink)
+    if panel.slopes:
+        _guides(panel, axes, dataset)
+    named = (*panel.measured, *panel.theory, *panel.bounds)
+    axes.set_ylabel(_shared_label([dataset[name] for name in named], len(named) > 1))
+    handles = ink.entries() + (_entries(panel, axes, dataset) if len(named) > 1 or panel.slopes else [])
+    if handles:
+        axes.legend(handles=handles, loc="best")
+    ink.bar(figure, [axes])
+
+
+def _styles(panel: Curves) -> list[tuple[str, dict[str, Any]]]:
+    """Every variable with how it is drawn; bounds and theory below, so that marks are seen on them."""
+    measured = [(name, {"marker": MARKS[k % len(MARKS)], "linestyle": ""}) for k, name in enumerate(panel.measured)]
+    theory = [(name, {"linestyle": LINES[k % len(LINES)]}) for k, name in enumerate(panel.theory)]
+    return [*((name, {"linestyle": "--"}) for name in panel.bounds), *theory, *measured]
+
+
+def _series(panel: Curves, name: str, style: dict[str, Any], axes: Axes, dataset: xr.Dataset, ink: Palette) -> None:
+    """One variable: a curve, or one for each value of the dim told by color."""
+    variable, x = dataset[name], dataset[panel.x]
+    split = panel.by in variable.dims
+    for k in range(dataset.sizes[panel.by] if split else 1):
+        at = {panel.by: k} if split else {}
+        values = np.asarray(variable.isel(at).values, float)
+        along = np.asarray(x.isel({dim: one for dim, one in at.items() if dim in x.dims}).values, float)
+        pen = {"color": ink.pen(at)["color"] if split else _alone(panel, name)} | style
+        if style.get("marker"):
+            pen |= {"markerfacecolor": "none", "markevery": max(1, values.shape[0] // MANY)}
+        for one in values.reshape(values.shape[0], -1).T:
+            axes.plot(along, one, **pen)  # pyright: ignore[reportArgumentType]
+        if panel.error and name == panel.measured[0]:
+            error = np.asarray(dataset[panel.error].isel(at).values, float)
+            axes.errorbar(along, values, error, fmt="none", ecolor=pen["color"], elinewidth=0.7, capsize=1.5)
+
+
+def _alone(panel: Curves, name: str) -> str:
+    """The color of a variable that is not split: measured ones differ, theory is black, bounds are grey."""
+    if name in panel.measured:
+        return f"C{panel.measured.index(name)}"
+    return "black" if name in panel.theory else "0.45"
+
+
+def _guides(panel: Curves, axes: Axes, dataset: xr.Dataset) -> None:
+    """Lines of given slopes through the last point of the first measured variable."""
+    x = np.asarray(dataset[panel.x].values, float)
+    y = np.asarray(dataset[panel.measured[0]].values, float).reshape(x.shape[0], -1)[:, 0]
+    last = np.flatnonzero(np.isfinite(y))[-1]
+    for slope in panel.slopes:
+        label = f"slope {slope:g}"
+        axes.plot(x, y[last] * (x / x[last]) ** slope, color="0.6", linewidth=0.7, zorder=0, label=label)
+
+
+def _entries(panel: Curves, axes: Axes, dataset: xr.Dataset) -> list[Line2D]:
+    """What stands in the legend for variables and guides; grey where color stands for a value."""
+    lines = []
+    for name, style in reversed(_styles(panel)):
+        color = "0.3" if panel.by in dataset[name].dims else _alone(panel, name)
+        face: dict[str, Any] = {"markerfacecolor": "none"} if style.get("marker") else {}
+        lines.append(Line2D([], [], color=color, label=_words(dataset[name]), **style, **face))
+    return lines + [line for line in axes.lines if str(line.get_label()).startswith("slope")]
+
+
+def _map(panel: Map, axes: Axes, dataset: xr.Dataset, figure: Figure) -> None:
+    x, y, value = dataset[panel.x], dataset[panel.y], dataset[panel.value].transpose(panel.y, panel.x)
+    _scales(panel.log, axes)
+    mesh = axes.pcolormesh(x.values, y.values, value.values, shading="nearest", rasterized=True)
+    figure.colorbar(mesh, ax=axes, label=_label(value), **BAR).outline.set_visible(False)  # pyright: ignore
+    for k, name in enumerate(panel.theory):
+        style: dict[str, Any] = {"linestyle": LINES[k % len(LINES)], "label": _words(dataset[name])}
+        axes.plot(x.values, dataset[name].values, color="white", **style)
+    axes.set_xlim(float(x.min()), float(x.max()))
+    axes.set_ylim(float(y.min()), float(y.max()))
+    axes.set_ylabel(_label(y))
+    if panel.theory:
+        axes.legend(loc="best", labelcolor="white")
+
+
+def _scales(log: str, axes: Axes) -> None:
+    if "x" in log:
+        axes.set_xscale("log")
+    if "y" in log:
+        axes.set_yscale("log")
+
+
+def _words(variable: xr.DataArray) -> str:
+    return str(variable.attrs.get("long_name", variable.name)).replace("_", " ")
+
+
+def _label(variable: xr.DataArray) -> str:
+    """Words, symbol and unit of an axis, as far as they are known."""
+    unit = str(variable.attrs.get("units", "1"))
+    symbol = str(variable.attrs.get("symbol", ""))
+    return " ".join(filter(None, [_words(variable), symbol, "" if unit == "1" else f"[{unit}]"]))
+
+
+def _shared_label(variables: list[xr.DataArray], several: bool) -> str:
+    """The label of an axis of one variable, or of several that the legend names: then the symbols they have."""
+    if not several:
+        return _label(variables[0])
+    symbols = [str(variable.attrs.get("symbol", "")) for variable in variables]
+    return ", ".join(dict.fromkeys(filter(None, symbols)))
