@@ -241,7 +241,7 @@ def _answered(experiment: "AbstractExperiment", record: "Record") -> int:
         mark = "" if number.holds else "   <- FAILS"
         line = f"{number.quantity}: {number.measured:.8g} {number.sense.value} {number.expected:.8g}"
         print(f"{line} within {number.tolerance:.2g} ({number.reason}){mark}", file=sys.stderr)
-    print(f"{verdict.claim} {verdict.outcome.value}. {verdict.outside}", file=sys.stderr)
+    print(f"{verdict.claim} {verdict.outcome.value}. {verdict.undecided}", file=sys.stderr)
     return VERDICT if verdict.outcome is Outcome.fails else DONE
 
 

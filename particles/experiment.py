@@ -29,6 +29,7 @@ class Outcome(enum.Enum):
     fails = "FAILS"
     outside = "outside the assumptions"
     not_converged = "not converged"
+    broken = "BROKEN"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Verdict:
     checks : the numbers on which the verdict rests.
     outside : which assumption of the statement does not hold, in words; then nothing was decided.
     not_converged : what did not converge, in words; then nothing was decided either.
+    broken : the error that ended the experiment, in words: a fault of its code.
     """
 
     claim: str
@@ -76,10 +78,18 @@ class Verdict:
     checks: tuple[Check, ...] = ()
     outside: str = ""
     not_converged: str = ""
+    broken: str = ""
+
+    @property
+    def undecided(self) -> str:
+        """Why nothing was decided, in words; empty if something was."""
+        return self.broken or self.outside or self.not_converged
 
     @property
     def outcome(self) -> Outcome:
         """What came of the claim. One without a single number is not found true."""
+        if self.broken:
+            return Outcome.broken
         if self.outside:
             return Outcome.outside
         if self.not_converged:

@@ -12,16 +12,17 @@ import os
 import pathlib
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import machine
 from .claim import AbstractClaim, claims
-from .declaration import nearest, replaced
+from .declaration import nearest, replaced, summary
 from .experiment import Check, Outcome, Verdict
 from .integration import Failed
 from .plots import figures, save
-from .record import open_record
+from .record import Record, open_record
 from .record.files import replace, replace_json
 from .record.reader import bibliography
 
@@ -88,16 +89,11 @@ def verify(
     out.mkdir(parents=True, exist_ok=True)
     count = min(jobs or len(os.sched_getaffinity(0)), len(wanted))
     rows: dict[int, Row] = {}
-    broken: list[BaseException] = []
     context = multiprocessing.get_context("spawn")
     pool = concurrent.futures.ProcessPoolExecutor(count, context, initializer=machine.prepare)
     try:
         waiting = {pool.submit(_judged, wanted[k].label, fast, control, out): k for k in order}
         for done in concurrent.futures.as_completed(waiting):
-            if (error := done.exception()) is not None:
-                broken.append(error)  # the others are not lost for it
-                print(f"{wanted[waiting[done]].label}: {type(error).__name__}: {error}", file=sys.stderr)
-                continue
             row = rows[waiting[done]] = done.result()
             told = _told(row.outcome, control)
             print(f"[{len(rows)}/{len(wanted)}] {row.claim}: {told} ({row.seconds:.0f} s)", file=sys.stderr)
@@ -107,10 +103,8 @@ def verify(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-    ordered = [rows[k] for k in sorted(rows)]
+    ordered = [rows[k] for k in range(len(wanted))]
     replace_json(out / RESULTS, results(ordered, fast, control))
-    if broken:
-        raise broken[0]
     return ordered
 
 
@@ -119,14 +113,25 @@ def _judged(name: str, fast: bool, control: bool, out: pathlib.Path) -> Row:
     [claim] = chosen([name], fast, control)
     directory, begun = claim.directory(out), time.monotonic()
     try:
+        verdict = claim.verdict(_measured(claim, directory))
+    except (OSError, MemoryError):
+        raise  # the machine's fault, and the end of all
+    except Exception as error:  # a fault of this experiment's code must not take the others with it
+        traceback.print_exc()
+        verdict = Verdict(summary(type(claim)), claim.sources, broken=f"{type(error).__name__}: {error}")
+    return Row(name, verdict, str(directory), time.monotonic() - begun)
+
+
+def _measured(claim: AbstractClaim, directory: pathlib.Path) -> Record:
+    """The record of a claim, with its figure beside it; one that failed to converge has none."""
+    try:
         record = claim.measure(directory)
     except Failed:
-        record = open_record(directory)
-    else:
-        (directory / "figures").mkdir(exist_ok=True)
-        for kind, figure in figures(record.dataset, claim.figure_kinds()):
-            save(figure, directory / "figures" / f"{kind}.png")
-    return Row(name, claim.verdict(record), str(directory), time.monotonic() - begun)
+        return open_record(directory)
+    (directory / "figures").mkdir(exist_ok=True)
+    for kind, figure in figures(record.dataset, claim.figure_kinds()):
+        save(figure, directory / "figures" / f"{kind}.png")
+    return record
 
 
 def _told(outcome: Outcome, control: bool) -> str:
@@ -157,7 +162,7 @@ def _lines(row: Row, control: bool) -> list[tuple[str, ...]]:
     verdict, cited = row.verdict, " ".join(identifier(key) for key in row.verdict.sources)
     told = _told(row.outcome, control)
     if not verdict.checks:
-        return [(row.claim, cited, verdict.outside or verdict.not_converged, "", "", "", "", told)]
+        return [(row.claim, cited, verdict.undecided, "", "", "", "", told)]
     heads = [(row.claim, cited, told), *[("", "", "")] * (len(verdict.checks) - 1)]
     return [(a, b, *_numbers(check), c) for (a, b, c), check in zip(heads, verdict.checks, strict=True)]
 
@@ -186,8 +191,7 @@ def _plain(row: Row) -> dict[str, Any]:
         "statement": verdict.claim,
         "sources": list(verdict.sources),
         "outcome": row.outcome.name,
-        "outside": verdict.outside,
-        "not_converged": verdict.not_converged,
+        "undecided": verdict.undecided,
         "checks": [_check(check) for check in verdict.checks],
         "directory": row.directory,
         "seconds": round(row.seconds, 2),
@@ -229,8 +233,8 @@ def _section(row: Row) -> str:
         "",
         f"Source: {cited}. {row.seconds:.0f} s. **{row.outcome.value}**",
     ]
-    if row.verdict.outside or row.verdict.not_converged:
-        return "\n".join([*lines, "", row.verdict.outside or row.verdict.not_converged, ""])
+    if row.verdict.undecided:
+        return "\n".join([*lines, "", row.verdict.undecided, ""])
     lines += ["", "| quantity | measured | | expected | tolerance | because |", "|---|---|---|---|---|---|"]
     for check in row.verdict.checks:
         lines.append(f"| {' | '.join((*_numbers(check), check.reason))} |")

@@ -8,6 +8,7 @@ import abc
 from collections.abc import Callable
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -21,7 +22,7 @@ LEAST_NODES = 2.5  # nodes for a mode: products of density and velocity are then
 class AbstractDomain(Declared):
     """A family of densities on a sphere, with the nodes on which their quadrature rests; all worked out on the host."""
 
-    modes: int
+    modes: eqx.AbstractVar[int]
 
     @property
     @abc.abstractmethod

@@ -55,6 +55,31 @@ class AbstractNormalizer(Declared):
         """Whether the iteration misses its tolerance for these tokens."""
         return jnp.asarray(False)
 
+    def gaussian(
+        self,
+        mean: Float[Array, " d"],
+        covariance: Float[Array, "d d"],
+        form: Float[Array, "d d"],
+        own: Float[Array, "d d"],
+        tilt: Float[Array, " d"],
+    ) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
+        """What a row at x sees on average of Gaussian columns under a quadratic score, b + M x: the pair (b, M).
+
+        Parameters
+        ----------
+        mean, covariance : of the columns, infinitely many.
+        form, own, tilt : A, H and g of the score y^T A x + y^T H y / 2 + g^T y; what depends on x alone is left out.
+
+        Raises
+        ------
+        ValueError
+            If no closed form is known.
+        """
+        raise ValueError(
+            f"what {type(self).__name__} makes of Gaussian tokens is not known in closed form; that of Softmax is, and "
+            "of Sinkhorn with `rho` infinite"
+        )
+
 
 class AbstractRatio(AbstractNormalizer):
     """A normalizer whose weights are the measure times the exponential of a log ratio."""

@@ -112,6 +112,27 @@ class Sinkhorn(AbstractRatio):
         lonely = jnp.any(row == -jnp.inf) | jnp.any(column == -jnp.inf)
         return ~(change <= _reachable(self.tolerance)) | (lonely & ~jnp.isfinite(self.rho))
 
+    def gaussian(
+        self,
+        mean: Float[Array, " d"],
+        covariance: Float[Array, "d d"],
+        form: Float[Array, "d d"],
+        own: Float[Array, "d d"],
+        tilt: Float[Array, " d"],
+    ) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
+        """M solves M = (S - M S M^T) A, S the covariance, and the mean sees itself; `own` and `tilt` play no part."""
+        rho = concrete(self.rho)
+        if self.half_steps is not None or (rho is not None and np.isfinite(rho)):
+            raise ValueError(
+                "what Sinkhorn makes of Gaussian tokens is known where its weights are doubly stochastic: leave `rho` "
+                "infinite, without `half_steps`"
+            )
+        root = _function(covariance, jnp.sqrt)
+        inner = root @ form @ root
+        shrunk = _function(inner @ inner.T, lambda square: 2 / (1 + jnp.sqrt(1 + 4 * square)))
+        slope = jnp.where(jnp.isfinite(self.rho), jnp.nan, root @ shrunk @ root @ form)
+        return mean - slope @ mean, slope
+
     def _rows(
         self, h: Float[Array, " m"], pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
     ) -> Float[Array, " n"]:
@@ -190,3 +211,11 @@ def _finite_number(value: Float[Array, ""]) -> bool:
     """Whether a parameter is finite, as far as a transformation lets it be seen."""
     numbers = concrete(value)
     return numbers is None or bool(np.isfinite(numbers))
+
+
+def _function(
+    matrix: Float[Array, "d d"], function: Callable[[Float[Array, " d"]], Float[Array, " d"]]
+) -> Float[Array, "d d"]:
+    """A function of a symmetric matrix without negative eigenvalues."""
+    values, vectors = jnp.linalg.eigh(matrix)
+    return (vectors * function(jnp.maximum(values, 0))[None, :]) @ vectors.T

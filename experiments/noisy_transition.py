@@ -1,0 +1,112 @@
+"""Noise against attention on the circle: order is lost continuously, or with a jump."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jaxtyping import Array, Float
+
+import particles as pt
+from particles import limits
+from particles.chart import Curves, Panel
+from particles.declaration import option, parameter
+
+SWEEPS = ("from order", "from noise")
+
+
+class NoisyTransition(pt.AbstractClaim):
+    """Order is lost continuously for beta below beta_*, and with a jump above it, where order and noise coexist.
+
+    The Fokker-Planck flow is followed to rest at several strengths of noise around the threshold kappa_#, from an
+    ordered density and from an almost uniform one. Below beta_* both end in one law; above it, just below kappa_#, they
+    do not. Each end is held against the self-consistent density of its branch.
+
+    Parameters
+    ----------
+    below, above : inverse temperatures on the two sides of beta_*, I_2(beta_*) / I_1(beta_*) = 1/2.
+    around : the strengths kappa / kappa_#.
+    until : the depth at which the flow is taken to be at rest.
+    modes : of the density.
+    control : the negative control: the noise is stronger by a tenth than what is told.
+
+    Source
+    ------
+    mun2026phase, for the dichotomy; the branches derived by hand.
+    """
+
+    minutes: ClassVar[float] = 2.0
+    below: Float[Array, ""] = parameter(1.5, gt=0)
+    above: Float[Array, ""] = parameter(6.0, gt=0)
+    around: tuple[float, ...] = option((0.8, 0.9, 0.95, 1.1, 1.3))
+    until: Float[Array, ""] = parameter(150.0, gt=0)
+    modes: int = option(28, ge=8)
+    control: bool = option(False)
+    sources: ClassVar[tuple[str, ...]] = ("mun2026phase",)
+
+    def data(self) -> xr.Dataset:
+        betas, around = np.array([float(self.below), float(self.above)]), np.asarray(self.around)
+        ends, exact = np.zeros((2, len(around), 2)), np.zeros((2, len(around), 2))
+        for i, beta in enumerate(betas):
+            kappas = limits.growth.threshold(2, beta) * around
+            ends[i] = self._ends(beta, kappas)
+            for j, kappa in enumerate(kappas):
+                ordered = limits.circle_modes.stationary(kappa, beta, self.modes, first=0.98)[1]
+                exact[i, j] = ordered, ordered if kappa > limits.growth.threshold(2, beta) else 0.0
+        symbol, dims = {"symbol": "$|m_1|$"}, ("around", "sweep")
+        found = {}
+        for i, side in enumerate(("below", "above")):
+            found[f"{side}_end"] = (dims, ends[i], symbol | {"long_name": "flow"})
+            found[f"{side}_exact"] = (dims, exact[i], symbol | {"long_name": "self-consistent"})
+        coordinates = {
+            "around": ("around", around, {"symbol": r"$\kappa / \kappa_\#$", "long_name": "inverse noise"}),
+            "sweep": ("sweep", list(SWEEPS), {"symbol": "start"}),
+        }
+        return xr.Dataset(found, coords=coordinates)
+
+    def _ends(self, beta: float, kappas: np.ndarray) -> np.ndarray:
+        """|m_1| at rest, `[kappa sweep]`."""
+        domain = limits.Circle(self.modes, int(2.5 * self.modes))
+        law = pt.Attention(pt.DotProduct(beta), normalizer=pt.Mean())
+        scale = float(limits.growth.growth_rate(1, 2, beta))  # the clock of the law
+        plan = pt.Plan(self.until / scale, save=1, rtol=1e-8, atol=1e-11, solver="Kvaerno5")
+        starts = [domain.coefficients(lambda a, c=c: np.exp(c * np.cos(a))) for c in (4.0, 1e-3)]
+
+        def one(strength: jax.Array, start: jax.Array) -> jax.Array:
+            return pt.solve(limits.MeanField(law, domain, strength), start, plan)
+
+        noise = np.sqrt((2.2 if self.control else 2.0) / kappas)
+        rows = [[one(jnp.asarray(s), start).complete().final[1, 0] for start in starts] for s in noise]
+        return np.asarray(rows) / np.sqrt(2)
+
+    def outside(self, data: xr.Dataset) -> str:
+        critical = limits.circle_modes.tricritical(2)
+        if float(self.below) < critical < float(self.above):
+            return ""
+        return f"beta_* = {critical:.4f} must lie between `below` and `above`."
+
+    def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
+        reason = "relaxation, slow near the threshold"
+        gap = {side: float(np.ptp(data[f"{side}_end"].values, axis=1).max()) for side in ("below", "above")}
+        errors = {side: float(np.abs(data[f"{side}_end"] - data[f"{side}_exact"]).max()) for side in gap}
+        return (
+            pt.Check("error of |m_1| for beta below beta_*", errors["below"], 0.0, 1e-6, reason),
+            pt.Check("error of |m_1| for beta above beta_*", errors["above"], 0.0, 1e-6, reason),
+            pt.Check("coexistence below beta_*", gap["below"], 0.0, 1e-6, "one stable law at each kappa"),
+            pt.Check("coexistence above beta_*", gap["above"], 0.3, 0.0, "a jump", pt.Sense.at_least),
+        )
+
+    def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:
+        titles = {
+            "below": rf"$\beta = {float(self.below):g} < \beta_*$",
+            "above": rf"$\beta = {float(self.above):g} > \beta_*$",
+        }
+        return tuple(
+            Curves("around", (f"{side}_end",), (f"{side}_exact",), by="sweep", title=title)
+            for side, title in titles.items()
+        )
+
+    def shrunk(self) -> "NoisyTransition":
+        return dataclasses.replace(self, around=(0.9, 1.3), modes=24)
