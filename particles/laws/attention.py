@@ -25,8 +25,9 @@ from .base import AbstractLaw, AbstractPotentialLaw
 from .gate import AbstractGate, Open
 from .head import AbstractHead
 from .measure import AbstractMeasure, Uniform
+from .meeting import Meeting, Weighing
 from .normalizer import AbstractNormalizer, AbstractRatio, Softmax
-from .pair import AbstractWeighed, Held, Pattern, Ratio, Tokens
+from .pair import AbstractWeighed, Pattern, Tokens
 from .score import AbstractFeatureScore, AbstractScore, DotProduct
 from .value import AbstractValue, Identity
 
@@ -153,7 +154,7 @@ class Attention(AbstractInteraction):
         columns = Tokens(columns.index, y, weight)
         height = None if x is y else x.shape[0]
         pair = Weighed(self.score, self.measure, y.shape[0], shift, self.normalizer.adds_density, height)
-        return Head(law=self, pair=pair, rows=rows, columns=columns, summation=summation)
+        return Head(self, Meeting(pair, rows, columns, summation))
 
     def weights(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, "n n"]:
         """The attention matrix: how much of token j is in the velocity of token i, gates aside. Memory O(n^2)."""
@@ -219,8 +220,7 @@ class Attention(AbstractInteraction):
     def unsolved_between(
         self, t: Float[Array, ""], x: Float[Array, "n d"], y: Float[Array, "m d"], summation: AbstractSummation
     ) -> Bool[Array, ""]:
-        head = self.head(x, y, summation)
-        return self.normalizer.unsolved(head.pair, head.rows, head.columns, summation)
+        return self.normalizer.unsolved(self.head(x, y, summation).meeting)
 
     @property
     def heads(self) -> int:
@@ -260,8 +260,7 @@ class _Tilted(AbstractLaw):
         return self.law.iterates
 
     def unsolved(self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation) -> Bool[Array, ""]:
-        head = self.law.head(x, x, summation, self.shift)
-        return self.law.normalizer.unsolved(head.pair, head.rows, head.columns, summation)
+        return self.law.normalizer.unsolved(self.law.head(x, x, summation, self.shift).meeting)
 
     def check_tokens(self, n: int, d: int) -> None:
         self.law.check_tokens(n, d)
@@ -325,6 +324,10 @@ class Weighed(AbstractWeighed):
         return self.measure.pattern
 
     @property
+    def plain(self) -> "Weighed":
+        return dataclasses.replace(self, adds_density=False)
+
+    @property
     def symmetric(self) -> bool:
         alone = self.height is None and self.shift is None
         return alone and self.measure.pattern == "full" and self.score.symmetric_by_form
@@ -346,30 +349,27 @@ class Head(AbstractHead):
     """An attention at work on rows and columns."""
 
     law: Attention
-    pair: Weighed
-    rows: Tokens
-    columns: Tokens
-    summation: AbstractSummation
+    meeting: Meeting
+
+    @property
+    def rows(self) -> Tokens:
+        return self.meeting.rows
+
+    @property
+    def columns(self) -> Tokens:
+        return self.meeting.columns
 
     def weighted(self, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
-        return self.law.normalizer.weighted(self.pair, self.rows, self.columns, values, self.summation)
+        return self.law.normalizer.weighted(self.meeting, values)
 
     def slope(self) -> Float[Array, "n d"]:
-        return self._ratio.slope(self.pair, self.rows, self.columns, self.summation)
+        return self.meeting.slope(self._weighing)
 
     def log_partition(self) -> Float[Array, " n"]:
-        pair = dataclasses.replace(self.pair, adds_density=False)  # where the density is a score, it still counts once
-        return self.summation.gather(pair, self.rows, self.columns, self.columns.nothing).log_mass
+        return self.meeting.log_partition()
 
     def own_weight(self) -> Float[Array, " n"]:
-        held_rows, held_columns = self._ratio.held(self.pair, self.rows, self.columns, self.summation)
-        weights = Ratio(self.pair, self._ratio.ratio, self._ratio.counting)
-
-        def one(row: Held, column: Held) -> Float[Array, ""]:
-            alone = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)  # noqa: E731
-            return weights.logits(alone(row), alone(column))[0, 0] + weights.level()
-
-        return jnp.exp(jax.vmap(one)(held_rows, held_columns))
+        return jnp.exp(self.meeting.diagonal(self._weighing))
 
     def query_gate(self, pulled: Float[Array, "n k"]) -> Float[Array, "n k"]:
         return pulled if self.law.gate.absent else _gated(self.law.gate(self.rows, self), pulled)
@@ -381,9 +381,9 @@ class Head(AbstractHead):
         return offered if self.law.value_gate.absent else _gated(self.value_factors(), offered)
 
     @property
-    def _ratio(self) -> AbstractRatio:
+    def _weighing(self) -> Weighing:
         assert isinstance(self.law.normalizer, AbstractRatio), "checked when the attention was made"
-        return self.law.normalizer
+        return self.law.normalizer.weighing(self.meeting)
 
 
 def _gated(factors: Float[Array, "n _k"], rows: Float[Array, "n k"]) -> Float[Array, "n k"]:

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...declaration import option, parameter
-from ...summation import AbstractSummation, Gathered
+from ...summation import Gathered
 from ...summation.base import finite
-from ..pair import AbstractWeighed, Held, Pattern, Tokens
+from ..meeting import Meeting, Weighing
+from ..pair import Pattern
 from .base import AbstractOnePass, AbstractRatio, check_counting, check_reference
 
 
@@ -151,10 +152,8 @@ class Sigmoid(AbstractRatio):
     def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
         check_counting(self, self.counting, traits)
 
-    def ratio(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
-        return jax.nn.log_sigmoid(scores + self.bias)
+    def weighing(self, meeting: Meeting) -> Weighing:
+        return Weighing(self._ratio, counting=self.counting)
 
-    def held(
-        self, pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
-    ) -> tuple[Held, Held]:
-        return Held(rows, None), Held(columns, None)
+    def _ratio(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+        return jax.nn.log_sigmoid(scores + self.bias)
