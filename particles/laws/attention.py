@@ -44,7 +44,7 @@ class AbstractInteraction(AbstractPotentialLaw):
     def between(
         self, t: Float[Array, ""], x: Float[Array, "n d"], y: Float[Array, "m d"], summation: AbstractSummation
     ) -> Float[Array, "n d"]:
-        """The velocity of rows x that look at columns y."""
+        """The velocity of rows x that look at columns y, which are other tokens."""
 
     @abc.abstractmethod
     def unsolved_between(
@@ -133,36 +133,42 @@ class Attention(AbstractInteraction):
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
     ) -> Float[Array, "n d"]:
-        return self.value.pulled(self.head(x, x, summation))
+        return self.value.pulled(self.head(x, summation))
 
     def between(
         self, t: Float[Array, ""], x: Float[Array, "n d"], y: Float[Array, "m d"], summation: AbstractSummation
     ) -> Float[Array, "n d"]:
-        return self.value.pulled(self.head(x, y, summation))
+        return self.value.pulled(self.head(x, summation, y))
 
     def head(
         self,
         x: Float[Array, "n d"],
-        y: Float[Array, "m d"],
         summation: AbstractSummation,
+        y: Float[Array, "m d"] | None = None,
         shift: Float[Array, "n m"] | None = None,
     ) -> Head:
-        """The head at work on rows x and columns y, with numbers added to its logits if there are any."""
-        rows, columns = Tokens.of(x), Tokens.of(y)
-        mass_only = Weighed(self.score, self.measure.mass_factor, y.shape[0])
+        """The head at work on rows x.
+
+        Parameters
+        ----------
+        y : the columns, where they are other tokens than the rows.
+        shift : numbers added to the logits.
+        """
+        rows, columns = Tokens.of(x), Tokens.of(x if y is None else y)
+        m, height = columns.index.shape[0], None if y is None else x.shape[0]
+        mass_only = Weighed(self.score, self.measure.mass_factor, m)
         weight = self.measure.column_weights(mass_only, columns, summation)
-        columns = Tokens(columns.index, y, weight)
-        height = None if x is y else x.shape[0]
-        pair = Weighed(self.score, self.measure, y.shape[0], shift, self.normalizer.adds_density, height)
+        columns = Tokens(columns.index, columns.position, weight)
+        pair = Weighed(self.score, self.measure, m, shift, self.normalizer.adds_density, height)
         return Head(self.normalizer, self.gate, self.value_gate, Meeting(pair, rows, columns, summation))
 
     def weights(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, "n n"]:
         """The attention matrix: how much of token j is in the velocity of token i, gates aside. Memory O(n^2)."""
-        return self.head(x, x, summation).weighted(jnp.eye(x.shape[0], dtype=x.dtype))
+        return self.head(x, summation).weighted(jnp.eye(x.shape[0], dtype=x.dtype))
 
     def free_energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, " n"]:
         """log Z_i, the log of sum_j pi_ij e^s_ij, of each row; -inf for a row that sees nobody."""
-        return self.head(x, x, summation).log_partition()
+        return self.head(x, summation).log_partition()
 
     def energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, ""]:
         given = {field.name for field in dataclasses.fields(self.score)}
@@ -215,12 +221,12 @@ class Attention(AbstractInteraction):
         return self.normalizer.iterates
 
     def unsolved(self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation) -> Bool[Array, ""]:
-        return self.unsolved_between(t, x, x, summation)
+        return self.normalizer.unsolved(self.head(x, summation).meeting)
 
     def unsolved_between(
         self, t: Float[Array, ""], x: Float[Array, "n d"], y: Float[Array, "m d"], summation: AbstractSummation
     ) -> Bool[Array, ""]:
-        return self.normalizer.unsolved(self.head(x, y, summation).meeting)
+        return self.normalizer.unsolved(self.head(x, summation, y).meeting)
 
     @property
     def heads(self) -> int:
@@ -244,12 +250,12 @@ class _Tilted(AbstractLaw):
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
     ) -> Float[Array, "n d"]:
-        return self.law.value.pulled(self.law.head(x, x, summation, self.shift))
+        return self.law.value.pulled(self._head(x, summation))
 
     def head_weights(
         self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
     ) -> Float[Array, "h n n"]:
-        return self.law.head(x, x, summation, self.shift).weighted(jnp.eye(x.shape[0], dtype=x.dtype))[None]
+        return self._head(x, summation).weighted(jnp.eye(x.shape[0], dtype=x.dtype))[None]
 
     @property
     def heads(self) -> int:
@@ -260,10 +266,13 @@ class _Tilted(AbstractLaw):
         return self.law.iterates
 
     def unsolved(self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation) -> Bool[Array, ""]:
-        return self.law.normalizer.unsolved(self.law.head(x, x, summation, self.shift).meeting)
+        return self.law.normalizer.unsolved(self._head(x, summation).meeting)
 
     def check_tokens(self, n: int, d: int) -> None:
         self.law.check_tokens(n, d)
 
     def parts(self) -> tuple[AbstractLaw, ...]:
         return ()
+
+    def _head(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Head:
+        return self.law.head(x, summation, shift=self.shift)
