@@ -47,6 +47,7 @@ def members(abstract):
 @pytest.mark.parametrize("cls", FINAL, ids=lambda cls: cls.__name__)
 def test_every_class_is_final_documented_and_sourced(cls):
     assert not family(cls), "a final class has subclasses"
+    assert not inspect.isabstract(cls), "a class with open ends is named Abstract..."
     documentation = inspect.getdoc(cls)
     assert "Source\n------" in documentation
     assert cls.sources
