@@ -9,8 +9,9 @@ column was given; that is all a value needs that is a gradient of the score.
 """
 
 import abc
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -75,20 +76,29 @@ class AbstractOnePass(AbstractRatio):
         return self.close(meeting.gather(values))
 
 
+class AbstractReferred(AbstractRatio):
+    """A normalizer that refers to the measure, or counts tokens."""
+
+    reference: eqx.AbstractVar[Literal["measure", "counting"]]
+
+    def __check_init__(self):
+        if self.reference not in ("measure", "counting"):
+            raise ValueError(
+                f"`reference` of {type(self).__name__} must be 'measure' or 'counting'; got {self.reference!r}"
+            )
+
+    @property
+    def counting(self) -> bool:
+        """Whether the measure is replaced by 1 wherever it is not 0."""
+        return self.reference == "counting"
+
+    def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
+        if self.counting and traits & {"masses", "graded"}:
+            raise ValueError(
+                f"{type(self).__name__} in counting form counts every token it sees as one, so it cannot serve masses "
+                "or densities other than 0 and 1; use reference='measure'"
+            )
+
+
 def _minus_row(scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
     return scores - row
-
-
-def check_reference(owner: AbstractNormalizer, reference: str) -> None:
-    """Raises ValueError if there is no such reference."""
-    if reference not in ("measure", "counting"):
-        raise ValueError(f"`reference` of {type(owner).__name__} must be 'measure' or 'counting'; got {reference!r}")
-
-
-def check_counting(owner: AbstractNormalizer, counting: bool, traits: frozenset[str]) -> None:
-    """Raises ValueError if tokens are to be counted that have masses or densities."""
-    if counting and traits & {"masses", "graded"}:
-        raise ValueError(
-            f"{type(owner).__name__} in counting form counts every token it sees as one, so it cannot serve masses or "
-            "densities other than 0 and 1; use reference='measure'"
-        )

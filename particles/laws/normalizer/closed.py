@@ -10,8 +10,7 @@ from ...declaration import option, parameter
 from ...summation import Gathered
 from ...summation.base import finite
 from ..meeting import Meeting, Weighing
-from ..pair import Pattern
-from .base import AbstractOnePass, AbstractRatio, check_counting, check_reference
+from .base import AbstractOnePass, AbstractReferred
 
 
 class Softmax(AbstractOnePass):
@@ -118,7 +117,7 @@ class Null(AbstractOnePass):
         return self.score + jnp.log(self.mass)
 
 
-class Sigmoid(AbstractRatio):
+class Sigmoid(AbstractReferred):
     r"""Each pair for itself: no row sums to anything.
 
     .. math:: w_{ij} = \frac{\pi_{ij}}{1 + e^{-s_{ij} - b}}
@@ -141,16 +140,6 @@ class Sigmoid(AbstractRatio):
     bias: Float[Array, ""] = parameter(0.0)
     reference: Literal["measure", "counting"] = option("measure")
     sources: ClassVar[tuple[str, ...]] = ("ramapuram2025theory",)
-
-    def __check_init__(self):
-        check_reference(self, self.reference)
-
-    @property
-    def counting(self) -> bool:
-        return self.reference == "counting"
-
-    def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
-        check_counting(self, self.counting, traits)
 
     def weighing(self, meeting: Meeting) -> Weighing:
         return Weighing(self._ratio, counting=self.counting)

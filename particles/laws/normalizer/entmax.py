@@ -10,13 +10,12 @@ from jaxtyping import Array, Bool, Float
 from ...declaration import option, parameter
 from ...summation.base import finite
 from ..meeting import Meeting, Weighing
-from ..pair import Pattern
-from .base import AbstractRatio, check_counting, check_reference
+from .base import AbstractReferred
 
 EPSILONS = 4  # rounding errors that a solved threshold may be off
 
 
-class Entmax(AbstractRatio):
+class Entmax(AbstractReferred):
     r"""Sparse attention: tokens far below the best get the weight zero, exactly.
 
     .. math:: w_{ij} = \pi_{ij} [(\alpha - 1) s_{ij} - t_i]_+^{1/(\alpha - 1)}, \qquad \sum_j w_{ij} = 1
@@ -50,16 +49,6 @@ class Entmax(AbstractRatio):
     alpha: Float[Array, ""] = parameter(1.5, gt=1, le=4)
     reference: Literal["measure", "counting"] = option("measure")
     sources: ClassVar[tuple[str, ...]] = ("peters2019sparse", "martins2016softmax")
-
-    def __check_init__(self):
-        check_reference(self, self.reference)
-
-    @property
-    def counting(self) -> bool:
-        return self.reference == "counting"
-
-    def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
-        check_counting(self, self.counting, traits)
 
     def weighing(self, meeting: Meeting) -> Weighing:
         peak = meeting.peak()
