@@ -223,11 +223,16 @@ def sources_of(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def is_abstract(cls: type) -> bool:
+    """Whether a class stands for a family and is no member: by the rule of the house its name says so."""
+    return cls.__name__.startswith("Abstract")
+
+
 def family(abstract: type) -> dict[str, type]:
     """The final members of a family by name, in order of definition; only modules already imported are seen."""
     found: dict[str, type] = {}
     for child in abstract.__subclasses__():
-        if not inspect.isabstract(child) and not child.__name__.startswith(("_", "Abstract")):
+        if not is_abstract(child) and not child.__name__.startswith("_"):
             found[child.__name__] = child
         found.update(family(child))
     return found

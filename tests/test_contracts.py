@@ -47,6 +47,7 @@ def members(abstract):
 @pytest.mark.parametrize("cls", FINAL, ids=lambda cls: cls.__name__)
 def test_every_class_is_final_documented_and_sourced(cls):
     assert not family(cls), "a final class has subclasses"
+    assert not inspect.isabstract(cls), "a class with open ends is named Abstract..."
     documentation = inspect.getdoc(cls)
     assert "Source\n------" in documentation
     assert cls.sources
@@ -212,23 +213,27 @@ def field_and_gradient(flow, x):
     return field, gradient
 
 
-def agree(cls, way):
-    flow, x = law_with(cls), tokens()
-    ours, gradient = field_and_gradient(dataclasses.replace(flow, summation=way), x)
-    field, expected = field_and_gradient(dataclasses.replace(flow, summation=summation.Dense()), x)
-    np.testing.assert_allclose(ours, field, rtol=1e-12, atol=1e-14)
-    for one, other in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
+def with_summation(cls, way):
+    """The field of a member at its place, and its gradient, by some summation."""
+    return field_and_gradient(dataclasses.replace(law_with(cls), summation=way), tokens())
 
 
 @pytest.mark.parametrize("cls", SLOTS, ids=lambda cls: cls.__name__)
 def test_every_summation_equals_dense(cls):
-    agree(cls, summation.Blocked(rows=3, columns=2))
+    field, gradient = with_summation(cls, summation.Blocked(rows=3, columns=2))
+    expected, expected_gradient = with_summation(cls, summation.Dense())
+    np.testing.assert_allclose(field, expected, rtol=1e-12, atol=1e-14)
+    for one, other in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected_gradient), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
 
 
 @members(normalizer.AbstractNormalizer)
 def test_blocks_of_any_size_equal_dense(cls):
-    agree(cls, summation.Blocked(rows=100, columns=3))
+    field, gradient = with_summation(cls, summation.Blocked(rows=100, columns=3))
+    expected, expected_gradient = with_summation(cls, summation.Dense())
+    np.testing.assert_allclose(field, expected, rtol=1e-12, atol=1e-14)
+    for one, other in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected_gradient), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize("cls", SLOTS, ids=lambda cls: cls.__name__)

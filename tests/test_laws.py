@@ -8,7 +8,7 @@ import pytest
 from samples import MASSES, MATRIX, WIDE, N, tokens
 
 import particles as pt
-from particles.laws.attention import Tokens
+from particles.laws.pair import Tokens
 from particles.summation import Blocked, Dense, Gathered
 from particles.summation.base import closed, nothing
 
@@ -142,7 +142,7 @@ def test_blocked_takes_any_number_of_tokens(n, block):
 def test_blocked_equals_dense_with_and_without_looking_for_peaks(beta, normalizer):
     """Logits up to 75 are summed as they are; up to 300 they are near the limit; up to 1500 peaks are needed."""
     x, law = tokens(40), pt.Attention(pt.DotProduct(beta), pt.Masses(np.arange(40) / 780), normalizer)
-    assert (law.head(x, x, Dense()).pair.bound(Tokens.of(x), Tokens.of(x)) < 319) == (beta < 500)
+    assert (law.head(x, Dense()).meeting.pair.bound(Tokens.of(x), Tokens.of(x)) < 319) == (beta < 500)
     blocked = law(ZERO, x, Blocked(rows=16, columns=7))
     np.testing.assert_allclose(blocked, law(ZERO, x, Dense()), rtol=1e-11)
     assert np.all(np.isfinite(blocked)) or (isinstance(normalizer, pt.Mean) and beta > 500)  # e^1500 is no number

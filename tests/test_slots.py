@@ -123,6 +123,23 @@ def test_a_file_that_is_no_measure(tmp_path, matrix, words):
         simulation(tmp_path, "prior.npy")
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "is not a readable .npy file"), (b"", "is not a readable .npy file"), (np.full((7, 7), -1.0), "at row 0")],
+    ids=["missing", "empty", "negative"],
+)
+def test_a_fault_of_a_file_names_the_key_of_its_measure(tmp_path, content, words):
+    if isinstance(content, bytes):
+        (tmp_path / "prior.npy").write_bytes(content)
+    elif content is not None:
+        np.save(tmp_path / "prior.npy", content)
+    with pytest.raises(config.ConfigError) as caught:
+        simulation(tmp_path, "prior.npy")
+    (fault,) = caught.value.faults
+    assert fault.startswith("flow.law.measure: ")
+    assert words in fault
+
+
 NOUNS = {
     'pt.Attention(normalizer="softmax")': "`normalizer` of Attention must be a Normalizer; got str",
     "pt.Attention(normalizer=pt.Softmax)": "`normalizer` of Attention must be a Normalizer; got the class Softmax; "

@@ -1,13 +1,12 @@
 """What is wrong with a config, in words: the place as a path of keys, what was got, the nearest name."""
 
-import inspect
 import json
 import re
 import typing
 from collections.abc import Iterable
 from typing import Any
 
-from ..declaration import family, nearest
+from ..declaration import family, is_abstract, nearest
 from ..experiment import AbstractExperiment
 from .models import fields_of, nouns_in, usual_kind
 
@@ -70,7 +69,7 @@ def _class_at(content: Any, place: list[str | int]) -> type | None:
 def _called(slots: list[type], table: Any) -> type | None:
     named = table.get("kind") if isinstance(table, dict) else None
     for slot in slots:
-        if not inspect.isabstract(slot):
+        if not is_abstract(slot):
             return slot
         kind = usual_kind(slot) if named is None else named
         if isinstance(kind, str) and kind in family(slot):

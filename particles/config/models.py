@@ -2,14 +2,13 @@
 
 import dataclasses
 import functools
-import inspect
 import types
 import typing
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
-from ..declaration import Declared, family, given_name, summary
+from ..declaration import Declared, family, given_name, is_abstract, summary
 from ..experiment import AbstractExperiment
 from ..simulation import Simulation
 
@@ -37,7 +36,7 @@ def _namespace(known: tuple[type, ...]) -> dict[str, Any]:
         cls = waiting.pop()
         if _key(cls) in namespace:
             continue
-        abstract = inspect.isabstract(cls)
+        abstract = is_abstract(cls)
         members = tuple(family(cls).values()) if abstract else (cls,)
         for member in members:
             if member not in models:
@@ -90,7 +89,7 @@ class _Node(pydantic.BaseModel):
 
 def _model(cls: type) -> type[pydantic.BaseModel]:
     fields: Any = fields_of(cls)
-    alone = not inspect.isabstract(cls.__mro__[1]) or usual_kind(cls) == cls.__name__
+    alone = not is_abstract(cls.__mro__[1]) or usual_kind(cls) == cls.__name__
     kind: Any = (Literal[cls.__name__], cls.__name__ if alone else ...)
     model = pydantic.create_model(_key(cls), __base__=_Node, __doc__=summary(cls), kind=kind, **fields)
     model.called = cls

@@ -1,5 +1,6 @@
 """The numerical methods, by name: what is true of each, and the two that diffrax does not have."""
 
+import abc
 import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -47,45 +48,42 @@ class ClassicalRungeKutta(diffrax.AbstractERK):
         return 4
 
 
-class Frozen(diffrax.AbstractSolver):
+class AbstractOneStep(diffrax.AbstractSolver):
+    """A method of order 1 that keeps nothing from step to step, with straight lines between its steps."""
+
+    term_structure: ClassVar = diffrax.AbstractTerm
+    interpolation_cls: ClassVar[Callable[..., diffrax.LocalLinearInterpolation]] = diffrax.LocalLinearInterpolation
+
+    @abc.abstractmethod
+    def stepped(self, y0: PyTree, product: PyTree) -> PyTree:
+        """The state after a step, from the one before it and the product of field and step there."""
+
+    def order(self, terms: PyTree) -> int:
+        return 1
+
+    def init(self, terms: PyTree, t0: Any, t1: Any, y0: PyTree, args: PyTree) -> None:
+        return None
+
+    def step(self, terms: PyTree, t0: Any, t1: Any, y0: PyTree, args: PyTree, solver_state: None, made_jump: Any):
+        y1 = self.stepped(y0, terms.vf_prod(t0, y0, args, terms.contr(t0, t1)))
+        return y1, None, {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful
+
+    def func(self, terms: PyTree, t0: Any, y0: PyTree, args: PyTree) -> PyTree:
+        return terms.vf(t0, y0, args)
+
+
+class Frozen(AbstractOneStep):
     """Four stages of Runge and Kutta with the velocity at the start of the step: all are one, and it is Euler's."""
 
-    term_structure: ClassVar = diffrax.AbstractTerm
-    interpolation_cls: ClassVar[Callable[..., diffrax.LocalLinearInterpolation]] = diffrax.LocalLinearInterpolation
-
-    def order(self, terms: PyTree) -> int:
-        return 1
-
-    def init(self, terms: PyTree, t0: Any, t1: Any, y0: PyTree, args: PyTree) -> None:
-        return None
-
-    def step(self, terms: PyTree, t0: Any, t1: Any, y0: PyTree, args: PyTree, solver_state: None, made_jump: Any):
-        frozen = terms.vf_prod(t0, y0, args, terms.contr(t0, t1))
-        y1 = jax.tree.map(lambda y, k: y + (k + 2 * k + 2 * k + k) / 6, y0, frozen)
-        return y1, None, {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful
-
-    def func(self, terms: PyTree, t0: Any, y0: PyTree, args: PyTree) -> PyTree:
-        return terms.vf(t0, y0, args)
+    def stepped(self, y0: PyTree, product: PyTree) -> PyTree:
+        return jax.tree.map(lambda y, k: y + (k + 2 * k + 2 * k + k) / 6, y0, product)
 
 
-class Layered(diffrax.AbstractSolver):
+class Layered(AbstractOneStep):
     """Every step is a layer of a network."""
 
-    term_structure: ClassVar = diffrax.AbstractTerm
-    interpolation_cls: ClassVar[Callable[..., diffrax.LocalLinearInterpolation]] = diffrax.LocalLinearInterpolation
-
-    def order(self, terms: PyTree) -> int:
-        return 1
-
-    def init(self, terms: PyTree, t0: Any, t1: Any, y0: PyTree, args: PyTree) -> None:
-        return None
-
-    def step(self, terms: PyTree, t0: Any, t1: Any, y0: PyTree, args: PyTree, solver_state: None, made_jump: Any):
-        y1 = terms.vf_prod(t0, y0, args, terms.contr(t0, t1))
-        return y1, None, {"y0": y0, "y1": y1}, None, diffrax.RESULTS.successful
-
-    def func(self, terms: PyTree, t0: Any, y0: PyTree, args: PyTree) -> PyTree:
-        return terms.vf(t0, y0, args)
+    def stepped(self, y0: PyTree, product: PyTree) -> PyTree:
+        return product
 
 
 def _explicit(cls: Callable[[], diffrax.AbstractSolver]) -> Callable[[Any, Any], diffrax.AbstractSolver]:

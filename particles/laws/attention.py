@@ -23,11 +23,12 @@ from jaxtyping import Array, Bool, Float
 from ..declaration import Declared
 from ..summation import AbstractSummation
 from .base import AbstractLaw, AbstractPotentialLaw
+from .composed import Head, Weighed
 from .gate import AbstractGate, Open
-from .head import AbstractHead
 from .measure import AbstractMeasure, Masses, Uniform
+from .meeting import Meeting
 from .normalizer import AbstractNormalizer, AbstractRatio, Softmax
-from .pair import AbstractWeighed, Held, Pattern, Ratio, Tokens
+from .pair import Tokens
 from .score import AbstractFeatureScore, AbstractScore, DotProduct
 from .value import AbstractValue, Identity
 
@@ -44,7 +45,7 @@ class AbstractInteraction(AbstractPotentialLaw):
     def between(
         self, t: Float[Array, ""], x: Float[Array, "n d"], y: Float[Array, "m d"], summation: AbstractSummation
     ) -> Float[Array, "n d"]:
-        """The velocity of rows x that look at columns y."""
+        """The velocity of rows x that look at columns y, which are other tokens."""
 
     @abc.abstractmethod
     def unsolved_between(
@@ -133,36 +134,42 @@ class Attention(AbstractInteraction):
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
     ) -> Float[Array, "n d"]:
-        return self.value.pulled(self.head(x, x, summation))
+        return self.value.pulled(self.head(x, summation))
 
     def between(
         self, t: Float[Array, ""], x: Float[Array, "n d"], y: Float[Array, "m d"], summation: AbstractSummation
     ) -> Float[Array, "n d"]:
-        return self.value.pulled(self.head(x, y, summation))
+        return self.value.pulled(self.head(x, summation, y))
 
     def head(
         self,
         x: Float[Array, "n d"],
-        y: Float[Array, "m d"],
         summation: AbstractSummation,
+        y: Float[Array, "m d"] | None = None,
         shift: Float[Array, "n m"] | None = None,
-    ) -> "Head":
-        """The head at work on rows x and columns y, with numbers added to its logits if there are any."""
-        rows, columns = Tokens.of(x), Tokens.of(y)
-        mass_only = Weighed(self.score, self.measure.mass_factor, y.shape[0])
+    ) -> Head:
+        """The head at work on rows x.
+
+        Parameters
+        ----------
+        y : the columns, where they are other tokens than the rows.
+        shift : numbers added to the logits.
+        """
+        rows, columns = Tokens.of(x), Tokens.of(x if y is None else y)
+        m, height = columns.index.shape[0], None if y is None else x.shape[0]
+        mass_only = Weighed(self.score, self.measure.mass_factor, m)
         weight = self.measure.column_weights(mass_only, columns, summation)
-        columns = Tokens(columns.index, y, weight)
-        height = None if x is y else x.shape[0]
-        pair = Weighed(self.score, self.measure, y.shape[0], shift, self.normalizer.adds_density, height)
-        return Head(law=self, pair=pair, rows=rows, columns=columns, summation=summation)
+        columns = Tokens(columns.index, columns.position, weight)
+        pair = Weighed(self.score, self.measure, m, shift, self.normalizer.adds_density, height)
+        return Head(self.normalizer, self.gate, self.value_gate, Meeting(pair, rows, columns, summation))
 
     def weights(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, "n n"]:
         """The attention matrix: how much of token j is in the velocity of token i, gates aside. Memory O(n^2)."""
-        return self.head(x, x, summation).weighted(jnp.eye(x.shape[0], dtype=x.dtype))
+        return self.head(x, summation).weighted(jnp.eye(x.shape[0], dtype=x.dtype))
 
     def free_energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, " n"]:
         """log Z_i, the log of sum_j pi_ij e^s_ij, of each row; -inf for a row that sees nobody."""
-        return self.head(x, x, summation).log_partition()
+        return self.head(x, summation).log_partition()
 
     def energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, ""]:
         given = {field.name for field in dataclasses.fields(self.score)}
@@ -215,13 +222,12 @@ class Attention(AbstractInteraction):
         return self.normalizer.iterates
 
     def unsolved(self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation) -> Bool[Array, ""]:
-        return self.unsolved_between(t, x, x, summation)
+        return self.normalizer.unsolved(self.head(x, summation).meeting)
 
     def unsolved_between(
         self, t: Float[Array, ""], x: Float[Array, "n d"], y: Float[Array, "m d"], summation: AbstractSummation
     ) -> Bool[Array, ""]:
-        head = self.head(x, y, summation)
-        return self.normalizer.unsolved(head.pair, head.rows, head.columns, summation)
+        return self.normalizer.unsolved(self.head(x, summation, y).meeting)
 
     @property
     def heads(self) -> int:
@@ -255,12 +261,12 @@ class _Tilted(AbstractLaw):
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
     ) -> Float[Array, "n d"]:
-        return self.law.value.pulled(self.law.head(x, x, summation, self.shift))
+        return self.law.value.pulled(self._head(x, summation))
 
     def head_weights(
         self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
     ) -> Float[Array, "h n n"]:
-        return self.law.head(x, x, summation, self.shift).weighted(jnp.eye(x.shape[0], dtype=x.dtype))[None]
+        return self._head(x, summation).weighted(jnp.eye(x.shape[0], dtype=x.dtype))[None]
 
     @property
     def heads(self) -> int:
@@ -271,8 +277,7 @@ class _Tilted(AbstractLaw):
         return self.law.iterates
 
     def unsolved(self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation) -> Bool[Array, ""]:
-        head = self.law.head(x, x, summation, self.shift)
-        return self.law.normalizer.unsolved(head.pair, head.rows, head.columns, summation)
+        return self.law.normalizer.unsolved(self._head(x, summation).meeting)
 
     def check_tokens(self, n: int, d: int) -> None:
         self.law.check_tokens(n, d)
@@ -280,127 +285,5 @@ class _Tilted(AbstractLaw):
     def parts(self) -> tuple[AbstractLaw, ...]:
         return ()
 
-
-class Weighed(AbstractWeighed):
-    """The logit of a pair of tokens with the log density of the measure added.
-
-    Parameters
-    ----------
-    size : the number of columns.
-    shift : a number added to the score of each pair.
-    adds_density : whether the density counts as part of the score, beside being the measure.
-    height : the number of rows where they are other tokens than the columns; they then weigh alike.
-    """
-
-    score: AbstractScore
-    measure: AbstractMeasure
-    size: int = eqx.field(static=True)
-    shift: Float[Array, "n m"] | None = None
-    adds_density: bool = eqx.field(static=True, default=False)
-    height: int | None = eqx.field(static=True, default=None)
-
-    def scores(self, rows: Tokens, columns: Tokens) -> Float[Array, "n m"]:
-        scores = self.score(rows.position, columns.position)
-        if self.shift is not None:
-            scores = scores + self.shift[rows.index][:, columns.index].astype(scores.dtype)
-        density = self.density(rows, columns) if self.adds_density else None
-        return scores if density is None else scores + density
-
-    def factor(self, rows: Tokens, columns: Tokens) -> Float[Array, "n m"] | None:
-        dtype = rows.position.dtype
-        terms = [term.astype(dtype) for term in self.measure.factor_terms(rows.index, columns.index, self.size)]
-        if columns.weight is not None:
-            terms.append(jnp.broadcast_to(columns.weight[None, :], (rows.index.shape[0], columns.index.shape[0])))
-        return sum(terms[1:], start=terms[0]) if terms else None
-
-    def column_mass(self, columns: Tokens) -> Float[Array, " m"] | None:
-        terms = self.measure.mass_terms(columns.index)
-        return terms[0][0].astype(columns.position.dtype) if terms else None
-
-    def row_mass(self, rows: Tokens) -> Float[Array, " n"]:
-        measure = self.measure if self.height is None else Uniform()
-        terms = measure.mass_terms(rows.index)
-        level = jnp.full_like(rows.position[:, 0], measure.level(self.height or self.size))
-        return sum((term[0].astype(level.dtype) for term in terms), start=level)
-
-    def query_features(self, rows: Tokens) -> Float[Array, "n f"]:
-        assert isinstance(self.score, AbstractFeatureScore), "checked when the attention was made"
-        return self.score.query_features(rows.position)
-
-    def key_features(self, columns: Tokens) -> Float[Array, "m f"]:
-        assert isinstance(self.score, AbstractFeatureScore), "checked when the attention was made"
-        return self.score.key_features(columns.position)
-
-    @property
-    def pattern(self) -> Pattern:
-        return self.measure.pattern
-
-    @property
-    def symmetric(self) -> bool:
-        alone = self.height is None and self.shift is None
-        return alone and self.measure.pattern == "full" and self.score.symmetric_by_form
-
-    def level(self) -> float:
-        return self.measure.level(self.size)
-
-    def bound(self, rows: Tokens, columns: Tokens) -> Float[Array, ""]:
-        bound = self.score.bound(rows.position, columns.position) + jnp.asarray(
-            self.measure.bound(), rows.position.dtype
-        )
-        for extra in (self.shift, columns.weight):
-            if extra is not None:
-                bound = bound + jnp.max(jnp.abs(extra)).astype(bound.dtype)
-        return jax.lax.stop_gradient(2 * bound if self.adds_density else bound)
-
-
-class Head(AbstractHead):
-    """An attention at work on rows and columns."""
-
-    law: Attention
-    pair: Weighed
-    rows: Tokens
-    columns: Tokens
-    summation: AbstractSummation
-
-    def weighted(self, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
-        return self.law.normalizer.weighted(self.pair, self.rows, self.columns, values, self.summation)
-
-    def slope(self) -> Float[Array, "n d"]:
-        return self._ratio.slope(self.pair, self.rows, self.columns, self.summation)
-
-    def log_partition(self) -> Float[Array, " n"]:
-        pair = dataclasses.replace(self.pair, adds_density=False)  # where the density is a score, it still counts once
-        return self.summation.gather(pair, self.rows, self.columns, self.columns.nothing).log_mass
-
-    def own_weight(self) -> Float[Array, " n"]:
-        held_rows, held_columns = self._ratio.held(self.pair, self.rows, self.columns, self.summation)
-        weights = Ratio(self.pair, self._ratio.ratio, self._ratio.counting)
-
-        def one(row: Held, column: Held) -> Float[Array, ""]:
-            alone = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)  # noqa: E731
-            return weights.logits(alone(row), alone(column))[0, 0] + weights.level()
-
-        return jnp.exp(jax.vmap(one)(held_rows, held_columns))
-
-    def query_gate(self, pulled: Float[Array, "n k"]) -> Float[Array, "n k"]:
-        return pulled if self.law.gate.absent else _gated(self.law.gate(self.rows, self), pulled)
-
-    def value_factors(self) -> Float[Array, "m _k"]:
-        return self.law.value_gate(self.columns, self)
-
-    def value_gate(self, offered: Float[Array, "m k"]) -> Float[Array, "m k"]:
-        return offered if self.law.value_gate.absent else _gated(self.value_factors(), offered)
-
-    @property
-    def _ratio(self) -> AbstractRatio:
-        assert isinstance(self.law.normalizer, AbstractRatio), "checked when the attention was made"
-        return self.law.normalizer
-
-
-def _gated(factors: Float[Array, "n _k"], rows: Float[Array, "n k"]) -> Float[Array, "n k"]:
-    if factors.shape[1] not in (1, rows.shape[1]):
-        raise ValueError(
-            f"an elementwise gate needs one factor for each of {rows.shape[1]} coordinates of the head; it has "
-            f"{factors.shape[1]}"
-        )
-    return factors * rows
+    def _head(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Head:
+        return self.law.head(x, summation, shift=self.shift)

@@ -9,15 +9,17 @@ from .pair import Tokens
 
 
 class AbstractHead(eqx.Module):
-    """What a value or a gate may ask: who attends to whom, and the weighted sum of anything.
+    """What a value or a gate may ask: who attends to whom, and the weighted sum of anything."""
 
-    Attributes
-    ----------
-    rows, columns : the queries and the keys.
-    """
+    @property
+    @abc.abstractmethod
+    def rows(self) -> Tokens:
+        """The queries."""
 
-    rows: eqx.AbstractVar[Tokens]
-    columns: eqx.AbstractVar[Tokens]
+    @property
+    @abc.abstractmethod
+    def columns(self) -> Tokens:
+        """The keys."""
 
     @abc.abstractmethod
     def weighted(self, values: Float[Array, "m k"]) -> Float[Array, "n k"]:

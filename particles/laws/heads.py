@@ -112,7 +112,7 @@ class TalkingHeads(AbstractLaw):
         offers = [value.offered(x) for value in values]
         edges = [sum(offer.shape[1] for offer in offers[:k]) for k in range(1, len(offers))]
         everything = jnp.concatenate(offers, axis=1)
-        pulled = [jnp.split(law.head(x, x, summation).weighted(everything), edges, axis=1) for law in self.laws]
+        pulled = [jnp.split(law.head(x, summation).weighted(everything), edges, axis=1) for law in self.laws]
         mixed = [
             sum(
                 (self.mixing[h, g] * one[h] for g, one in enumerate(pulled[1:], 1)),
@@ -137,7 +137,8 @@ class Cross(AbstractLaw):
     .. math:: u_i = \sum_{j \in K} w_{ij} \nu_{ij} \;\text{for}\; i \in Q, \qquad u_i = 0 \;\text{otherwise}
 
     Tokens that are in no law's queries stay where they are. A sum of such laws has a law for each pair of species and a
-    normalization for each; one normalization over the union of species is the measure `Blocks`.
+    normalization for each; one normalization over the union of species is the measure `Blocks`. With one range for both
+    it is the law of those tokens alone.
 
     Parameters
     ----------
@@ -173,8 +174,12 @@ class Cross(AbstractLaw):
     def __call__(
         self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
     ) -> Float[Array, "n d"]:
-        rows = slice(*self.queries)
-        return jnp.zeros_like(x).at[rows].set(self.law.between(t, x[rows], x[slice(*self.keys)], summation))
+        rows, columns = self._ends(x)
+        if columns is None:
+            pulled = self.law(t, rows, summation)
+        else:
+            pulled = self.law.between(t, rows, columns, summation)
+        return jnp.zeros_like(x).at[slice(*self.queries)].set(pulled)
 
     def check_tokens(self, n: int, d: int) -> None:
         for name, (first, last) in (("queries", self.queries), ("keys", self.keys)):
@@ -186,8 +191,15 @@ class Cross(AbstractLaw):
         return (self.law,)
 
     def unsolved(self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation) -> Bool[Array, ""]:
-        return self.law.unsolved_between(t, x[slice(*self.queries)], x[slice(*self.keys)], summation)
+        rows, columns = self._ends(x)
+        if columns is None:
+            return self.law.unsolved(t, rows, summation)
+        return self.law.unsolved_between(t, rows, columns, summation)
 
     @property
     def heads(self) -> int:
         return 0
+
+    def _ends(self, x: Float[Array, "n d"]) -> tuple[Float[Array, "q d"], Float[Array, "k d"] | None]:
+        """The queries, and the keys where they are other tokens."""
+        return x[slice(*self.queries)], None if self.queries == self.keys else x[slice(*self.keys)]

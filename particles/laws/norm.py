@@ -12,7 +12,6 @@ With N(x) = x/|x|, x = r theta, A the law and h the step of a layer:
 Layer normalization proper also takes the mean away and has radius sqrt(d), which multiplies beta by d.
 """
 
-import abc
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -36,9 +35,9 @@ class AbstractNorm(Declared):
     spherical: ClassVar[bool] = True  # whether tokens stay on the unit sphere
     before: ClassVar[bool] = False  # whether the branch looks at N(x)
 
-    @abc.abstractmethod
     def behind(self, t: Float[Array, ""], pulled: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """What is made of what the branch gives."""
+        return pulled
 
     def closes(self, t: Float[Array, ""]) -> Bool[Array, ""]:
         """Whether the sum is normalized at depth t."""
@@ -93,9 +92,6 @@ class Residual(AbstractNorm):
     spherical: ClassVar[bool] = False
     sources: ClassVar[tuple[str, ...]] = ("he2016deep",)
 
-    def behind(self, t: Float[Array, ""], pulled: Float[Array, "n d"]) -> Float[Array, "n d"]:
-        return pulled
-
 
 class Post(AbstractNorm):
     r"""After the sum: the flow on the sphere.
@@ -111,9 +107,6 @@ class Post(AbstractNorm):
 
     sources: ClassVar[tuple[str, ...]] = ("karagodin2025normalization",)
 
-    def behind(self, t: Float[Array, ""], pulled: Float[Array, "n d"]) -> Float[Array, "n d"]:
-        return pulled
-
 
 class Pre(AbstractNorm):
     r"""Before the branch: the radius grows, and slows the direction down.
@@ -128,9 +121,6 @@ class Pre(AbstractNorm):
     spherical: ClassVar[bool] = False
     before: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("karagodin2025normalization",)
-
-    def behind(self, t: Float[Array, ""], pulled: Float[Array, "n d"]) -> Float[Array, "n d"]:
-        return pulled
 
 
 class Peri(AbstractNorm):
@@ -170,9 +160,6 @@ class Mix(AbstractNorm):
     before: ClassVar[bool] = True
     until: Float[Array, ""] = parameter(1.0, ge=0)
     sources: ClassVar[tuple[str, ...]] = ("karagodin2025normalization",)
-
-    def behind(self, t: Float[Array, ""], pulled: Float[Array, "n d"]) -> Float[Array, "n d"]:
-        return pulled
 
     def closes(self, t: Float[Array, ""]) -> Bool[Array, ""]:
         return t < self.until

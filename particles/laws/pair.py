@@ -65,6 +65,11 @@ class AbstractWeighed(AbstractPair):
 
     @property
     @abc.abstractmethod
+    def plain(self) -> "AbstractWeighed":
+        """The pair whose density is its measure, and no part of its score."""
+
+    @property
+    @abc.abstractmethod
     def symmetric(self) -> bool:
         """Whether rows and columns are the same tokens, see all of each other, and score each other alike."""
 

@@ -44,7 +44,34 @@ class AbstractSchedule(Declared):
 Values = Float[Array, " k"] | Float[Array, "k a"] | Float[Array, "k a b"]
 
 
-class Piecewise(AbstractSchedule):
+class AbstractKnots(AbstractSchedule):
+    """A schedule made of values and depths, where the depths are its jumps."""
+
+    values: eqx.AbstractVar[Values]
+    depths: eqx.AbstractVar[Float[Array, " _"]]
+
+    @property
+    @abc.abstractmethod
+    def depths_needed(self) -> int:
+        """How many depths belong to these values."""
+
+    def __check_init__(self):
+        name, count = type(self).__name__, self.depths.shape[0]
+        if count != self.depths_needed:
+            raise ValueError(f"{name} of `{self.path}` needs {self.depths_needed} depths for its values; got {count}")
+        numbers = concrete(self.depths)
+        if numbers is not None and any(b <= a for a, b in itertools.pairwise(numbers)):
+            raise ValueError(f"`depths` of {name} must increase; got {numbers}")
+
+    def next_jump(self, t: Float[Array, ""]) -> Float[Array, ""]:
+        depths = self.depths.astype(t.dtype)
+        return jnp.min(jnp.where(depths > t, depths, jnp.inf), initial=jnp.inf)
+
+    def examples(self) -> Float[Array, "k ..."]:
+        return self.values
+
+
+class Piecewise(AbstractKnots):
     r"""One value after another: layers with weights of their own.
 
     .. math:: \theta(t) = \theta_k \;\text{for}\; t_k \le t < t_{k+1}, \qquad t_0 = 0
@@ -70,20 +97,15 @@ class Piecewise(AbstractSchedule):
     depths: Float[Array, " _"] = parameter(gt=0)
     sources: ClassVar[tuple[str, ...]] = ("chen2018neural",)
 
-    def __check_init__(self):
-        _check_depths(self, self.depths, self.values.shape[0] - 1)
+    @property
+    def depths_needed(self) -> int:
+        return self.values.shape[0] - 1
 
     def __call__(self, t: Float[Array, ""]) -> Float[Array, "..."]:
         return self.values[jnp.searchsorted(self.depths, t, side="right")]
 
-    def next_jump(self, t: Float[Array, ""]) -> Float[Array, ""]:
-        return _next(self.depths, t)
 
-    def examples(self) -> Float[Array, "k ..."]:
-        return self.values
-
-
-class Interpolated(AbstractSchedule):
+class Interpolated(AbstractKnots):
     r"""Straight from one value to the next: a ramp, or layers with all weights between theirs.
 
     .. math:: \theta(t) = \theta_k + \frac{t - t_k}{t_{k+1} - t_k} (\theta_{k+1} - \theta_k)
@@ -111,19 +133,14 @@ class Interpolated(AbstractSchedule):
     depths: Float[Array, " _"] = parameter(ge=0)
     sources: ClassVar[tuple[str, ...]] = ("chen2018neural",)
 
-    def __check_init__(self):
-        _check_depths(self, self.depths, self.values.shape[0])
+    @property
+    def depths_needed(self) -> int:
+        return self.values.shape[0]
 
     def __call__(self, t: Float[Array, ""]) -> Float[Array, "..."]:
         flat = self.values.reshape(self.values.shape[0], -1)
         at = jax.vmap(lambda column: jnp.interp(t, self.depths, column), in_axes=1)(flat)
         return at.reshape(self.values.shape[1:])
-
-    def next_jump(self, t: Float[Array, ""]) -> Float[Array, ""]:
-        return _next(self.depths, t)
-
-    def examples(self) -> Float[Array, "k ..."]:
-        return self.values
 
 
 class Redrawn(AbstractSchedule):
@@ -272,18 +289,3 @@ class _TiltedSchedule(AbstractLaw):
         self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
     ) -> Float[Array, "h n n"]:
         return self.at(t).head_weights(t, x, summation)
-
-
-def _next(depths: Float[Array, " _"], t: Float[Array, ""]) -> Float[Array, ""]:
-    depths = depths.astype(t.dtype)
-    return jnp.min(jnp.where(depths > t, depths, jnp.inf), initial=jnp.inf)
-
-
-def _check_depths(owner: AbstractSchedule, depths: Float[Array, " _"], expected: int) -> None:
-    if depths.shape[0] != expected:
-        raise ValueError(
-            f"{type(owner).__name__} of `{owner.path}` needs {expected} depths for its values; got {depths.shape[0]}"
-        )
-    numbers = concrete(depths)
-    if numbers is not None and any(b <= a for a, b in itertools.pairwise(numbers)):
-        raise ValueError(f"`depths` of {type(owner).__name__} must increase; got {numbers}")

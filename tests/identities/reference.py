@@ -34,7 +34,7 @@ def weights(law, x):
 @eqx.filter_jit
 def pair_weights(law, x, y):
     """The attention matrix of rows that look at columns."""
-    return law.head(x, y, DENSE).weighted(jnp.eye(y.shape[0], dtype=x.dtype))
+    return law.head(x, DENSE, y).weighted(jnp.eye(y.shape[0], dtype=x.dtype))
 
 
 @eqx.filter_jit

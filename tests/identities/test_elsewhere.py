@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import ALGEBRAIC, CONTROL, DENSE, ZERO, field, moved, off, softmax
+from reference import ALGEBRAIC, CONTROL, DENSE, ZERO, between, field, moved, off, softmax
 from samples import MATRIX, WIDE, N, tokens
 
 import particles as pt
@@ -97,6 +97,16 @@ def test_cross_attention_is_a_block(value):
     assert off(found, expected) < ALGEBRAIC
     assert np.all(np.asarray(found)[[0, 4, 5, 6]] == 0)
     assert off(found, expected[[0, 2, 1, 3, 4, 5, 6]]) > CONTROL * ALGEBRAIC
+
+
+def test_cross_attention_of_one_range_is_the_law_of_those_tokens():
+    """With row masses too, on which Sinkhorn's columns depend."""
+    law = pt.Attention(pt.DotProduct(3.0, form=MATRIX), pt.Masses([0.1, 0.2, 0.3, 0.4]), pt.Sinkhorn(1.0))
+    x = X[:6]
+    found, alone = field(pt.Cross(law, (0, 4), (0, 4)), x), field(law, x[:4])
+    assert off(found[:4], alone) < ALGEBRAIC
+    assert np.all(np.asarray(found)[4:] == 0)
+    assert off(between(law, x[:4], x[:4]), alone) > CONTROL * ALGEBRAIC  # as rows of other tokens they weigh alike
 
 
 def test_one_softmax_over_species_is_not_a_softmax_for_each():

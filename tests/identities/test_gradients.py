@@ -91,7 +91,7 @@ def test_grad_score_in_closed_form():
     """beta B y, mean shift, and gravity: -grad of (1/2) sum_j m_j log(|x - y_j|^2 + e)."""
     x, y = np.asarray(X), np.asarray(Y)
     law = lambda score, **slots: pt.Attention(score, pt.Masses(MASSES), **slots)  # noqa: E731
-    w = np.asarray(law(SCORES["form"]).head(X, Y, DENSE).weighted(jnp.eye(N)))
+    w = np.asarray(law(SCORES["form"]).head(X, DENSE, Y).weighted(jnp.eye(N)))
     grad_score = between(law(SCORES["form"], value=pt.GradScore()), X, Y)
     assert off(grad_score, BETA * w @ y @ MATRIX.T) < ALGEBRAIC
     assert off(grad_score, BETA * w @ y @ MATRIX) > CONTROL * ALGEBRAIC

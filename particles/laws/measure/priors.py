@@ -27,7 +27,8 @@ class Given(AbstractFactor):
     Raises
     ------
     ValueError
-        If both or none of `matrix` and `path` are given, the shape is not that of the pairs, or a density is negative.
+        If both or none of `matrix` and `path` are given, the file holds no such matrix, the shape is not that of the
+        pairs, or a density is negative.
 
     Source
     ------
@@ -44,8 +45,9 @@ class Given(AbstractFactor):
         if (self.matrix is None) == (self.path is None):
             given = "neither" if self.path is None else "both"
             raise ValueError(f"Given needs one of `matrix` and `path`; got {given}")
-        numbers = None if self.matrix is None else concrete(self.matrix)
-        if numbers is not None:
+        if self.path is not None:
+            self._check(_stored(self.path), self.path)
+        elif (numbers := concrete(self.matrix)) is not None:
             self._check(numbers, "`matrix` of Given")
 
     def log_factor(self, i: Int[Array, " r"], j: Int[Array, " c"], m: int) -> Float[Array, "r c"]:
@@ -62,11 +64,7 @@ class Given(AbstractFactor):
             raise ValueError(f"Given has a matrix of shape {shape}, but there are {n} x {m} pairs")
 
     def _densities(self) -> Float[Array, "_n _m"]:
-        if self.matrix is not None:
-            return self.matrix
-        numbers = _stored(str(self.path))
-        self._check(numbers, str(self.path))
-        return jnp.asarray(numbers)
+        return jnp.asarray(_stored(str(self.path))) if self.matrix is None else self.matrix
 
     def _check(self, numbers: np.ndarray, what: str) -> None:
         if numbers.ndim != 2:
@@ -238,7 +236,7 @@ def _stored(path: str) -> np.ndarray:
     """The numbers of a file, as floats."""
     try:
         return np.asarray(np.load(pathlib.Path(path), allow_pickle=False), float)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"{path}: is not a readable .npy file of numbers: {error}") from error
 
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...declaration import option, parameter
-from ...summation import AbstractSummation, Gathered
+from ...summation import Gathered
 from ...summation.base import finite
-from ..pair import AbstractWeighed, Held, Pattern, Tokens
-from .base import AbstractOnePass, AbstractRatio, check_counting, check_reference
+from ..meeting import Meeting, Weighing
+from .base import AbstractOnePass, AbstractReferred
 
 
 class Softmax(AbstractOnePass):
@@ -133,7 +133,7 @@ class Null(AbstractOnePass):
         return self.score + jnp.log(self.mass)
 
 
-class Sigmoid(AbstractRatio):
+class Sigmoid(AbstractReferred):
     r"""Each pair for itself: no row sums to anything.
 
     .. math:: w_{ij} = \frac{\pi_{ij}}{1 + e^{-s_{ij} - b}}
@@ -157,20 +157,8 @@ class Sigmoid(AbstractRatio):
     reference: Literal["measure", "counting"] = option("measure")
     sources: ClassVar[tuple[str, ...]] = ("ramapuram2025theory",)
 
-    def __check_init__(self):
-        check_reference(self, self.reference)
+    def weighing(self, meeting: Meeting) -> Weighing:
+        return Weighing(self._ratio, counting=self.counting)
 
-    @property
-    def counting(self) -> bool:
-        return self.reference == "counting"
-
-    def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
-        check_counting(self, self.counting, traits)
-
-    def ratio(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+    def _ratio(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
         return jax.nn.log_sigmoid(scores + self.bias)
-
-    def held(
-        self, pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
-    ) -> tuple[Held, Held]:
-        return Held(rows, None), Held(columns, None)

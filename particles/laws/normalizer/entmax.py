@@ -8,15 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from ...declaration import option, parameter
-from ...summation import AbstractSummation
 from ...summation.base import finite
-from ..pair import AbstractWeighed, Held, Pattern, Tokens
-from .base import AbstractRatio, at_peak, check_counting, check_reference, flat, log_mass_of, peak_of
+from ..meeting import Meeting, Weighing
+from .base import AbstractReferred
 
 EPSILONS = 4  # rounding errors that a solved threshold may be off
 
 
-class Entmax(AbstractRatio):
+class Entmax(AbstractReferred):
     r"""Sparse attention: tokens far below the best get the weight zero, exactly.
 
     .. math:: w_{ij} = \pi_{ij} [(\alpha - 1) s_{ij} - t_i]_+^{1/(\alpha - 1)}, \qquad \sum_j w_{ij} = 1
@@ -51,43 +50,41 @@ class Entmax(AbstractRatio):
     reference: Literal["measure", "counting"] = option("measure")
     sources: ClassVar[tuple[str, ...]] = ("peters2019sparse", "martins2016softmax")
 
-    def __check_init__(self):
-        check_reference(self, self.reference)
-
-    @property
-    def counting(self) -> bool:
-        return self.reference == "counting"
-
-    def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
-        check_counting(self, self.counting, traits)
-
-    def ratio(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
-        peak, depth, total = row
-        above = (self.alpha - 1) * (scores - peak) + jnp.exp(depth)
-        inside = above > 0
-        return jnp.where(inside, jnp.log(jnp.where(inside, above, 1)) / (self.alpha - 1) - total, -jnp.inf)
-
-    def held(
-        self, pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
-    ) -> tuple[Held, Held]:
-        peak = peak_of(pair, rows, columns, summation)
-        total = log_mass_of(flat, self.counting, None, pair, rows, columns, summation)
-        top = log_mass_of(at_peak, self.counting, peak, pair, rows, columns, summation)
+    def weighing(self, meeting: Meeting) -> Weighing:
+        peak = meeting.peak()
+        total = meeting.log_weight(Weighing(_flat, counting=self.counting))
+        top = meeting.log_weight(Weighing(_at_peak, peak, counting=self.counting))
         seen = top > -jnp.inf
         unit = jnp.zeros_like(total) if self.counting else finite(total)
 
+        def at(depth: Float[Array, " n"], unit: Float[Array, " n"]) -> Weighing:
+            return Weighing(self._ratio, (peak, depth, unit), counting=self.counting)
+
         def log_norm(depth: Float[Array, " n"]) -> Float[Array, " n"]:
             """The log of (sum of weights)^(alpha - 1), nearly linear in the log of the threshold's depth."""
-            numbers = (peak, depth, unit)
-            log_mass = log_mass_of(self.ratio, self.counting, numbers, pair, rows, columns, summation)
-            return jnp.where(seen, (self.alpha - 1) * finite(log_mass), depth)
+            return jnp.where(seen, (self.alpha - 1) * finite(meeting.log_weight(at(depth, unit))), depth)
 
         slow = 1 - jax.lax.stop_gradient(self.alpha)
         shallow = jnp.where(seen, slow * finite(total - unit), 0)
         deep = jnp.where(seen, slow * finite(top - unit), 0)
         depth = _root(log_norm, shallow, deep)
-        exact = log_mass_of(self.ratio, self.counting, (peak, depth, unit), pair, rows, columns, summation)
-        return Held(rows, (peak, depth, unit + finite(exact))), Held(columns, None)
+        return at(depth, unit + finite(meeting.log_weight(at(depth, unit))))
+
+    def _ratio(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+        peak, depth, total = row
+        above = (self.alpha - 1) * (scores - peak) + jnp.exp(depth)
+        inside = above > 0
+        return jnp.where(inside, jnp.log(jnp.where(inside, above, 1)) / (self.alpha - 1) - total, -jnp.inf)
+
+
+def _flat(scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+    """The ratio of weights that are the measure itself."""
+    return jnp.zeros_like(scores)
+
+
+def _at_peak(scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+    """The ratio that leaves those with the largest score of their row."""
+    return jnp.where(scores >= row, jnp.zeros_like(scores), -jnp.inf)
 
 
 def _root(

@@ -6,10 +6,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...declaration import option, parameter
-from ...summation import AbstractSummation
 from ...summation.base import finite
-from ..pair import AbstractWeighed, Held, Ratio, Tokens
-from .base import AbstractRatio, peak_of
+from ..meeting import Meeting, Weighing
+from .base import AbstractRatio
 
 
 class Hardmax(AbstractRatio):
@@ -53,7 +52,14 @@ class Hardmax(AbstractRatio):
         """As `prior` says."""
         return self.prior
 
-    def ratio(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+    def weighing(self, meeting: Meeting) -> Weighing:
+        peak = meeting.peak()
+        zero, index = jnp.zeros_like(peak), meeting.columns.index.astype(peak.dtype)
+        first = -meeting.best(Weighing(self._least_index, peak, index, True)) if self.ties == "first" else zero
+        divisor = meeting.log_weight(Weighing(self._ratio, (peak, first, zero), index))
+        return Weighing(self._ratio, (peak, first, finite(divisor)), index)
+
+    def _ratio(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
         peak, first, divisor = row
         zero, hidden = jnp.zeros_like(scores), jnp.full_like(scores, -jnp.inf)
         hard = jnp.where(scores >= peak - self.tolerance, zero, hidden)
@@ -61,20 +67,6 @@ class Hardmax(AbstractRatio):
             hard = jnp.where(column == first, hard, hidden)
         soft = (scores - peak) / jnp.where(self.softness > 0, self.softness, 1)
         return jnp.where(self.softness > 0, soft, hard) - divisor
-
-    def held(
-        self, pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
-    ) -> tuple[Held, Held]:
-        peak = peak_of(pair, rows, columns, summation)
-        zero, index = jnp.zeros_like(peak), columns.index.astype(peak.dtype)
-        held = Held(columns, index)
-        first = zero
-        if self.ties == "first":
-            best = Ratio(pair, self._least_index, True)
-            first = -finite(summation.gather(best, Held(rows, peak), held, columns.nothing).peak)
-        weights = Ratio(pair, self.ratio, False)
-        divisor = summation.gather(weights, Held(rows, (peak, first, zero)), held, columns.nothing).log_mass
-        return Held(rows, (peak, first, finite(divisor))), held
 
     def _least_index(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
         return jnp.where(scores >= row - self.tolerance, -jnp.broadcast_to(column, scores.shape), -jnp.inf)

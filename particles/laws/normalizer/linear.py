@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...declaration import option
-from ...summation import AbstractSummation
-from ..pair import AbstractWeighed, Pattern, Tokens
+from ..meeting import Meeting
+from ..pair import Pattern
 from .base import AbstractNormalizer
 
 PREFIX_BLOCK = 64
@@ -56,15 +56,9 @@ class Linear(AbstractNormalizer):
                 "normalized=False"
             )
 
-    def weighted(
-        self,
-        pair: AbstractWeighed,
-        rows: Tokens,
-        columns: Tokens,
-        values: Float[Array, "m k"],
-        summation: AbstractSummation,
-    ) -> Float[Array, "n k"]:
-        queries, keys = pair.query_features(rows), pair.key_features(columns)
+    def weighted(self, meeting: Meeting, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
+        pair, columns = meeting.pair, meeting.columns
+        queries, keys = pair.query_features(meeting.rows), pair.key_features(columns)
         mass = pair.column_mass(columns)
         keys = keys * jnp.exp(pair.level() + (0 if mass is None else mass[:, None]))
         offered = jnp.concatenate([values, jnp.ones_like(values[:, :1])], axis=1)

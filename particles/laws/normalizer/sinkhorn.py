@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from ...declaration import concrete, option, parameter
-from ...summation import AbstractSummation
 from ...summation.base import finite
-from ..pair import AbstractWeighed, Held, Pattern, Ratio, Tokens, Transposed
-from .base import AbstractRatio, plus_column
+from ..meeting import Meeting, Weighing
+from ..pair import Pattern
+from .base import AbstractRatio
 
 
 class Sinkhorn(AbstractRatio):
@@ -70,46 +70,30 @@ class Sinkhorn(AbstractRatio):
                 "Softmax."
             )
 
-    def ratio(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
-        return scores + row + column
-
-    def held(
-        self, pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
-    ) -> tuple[Held, Held]:
-        start = jnp.zeros_like(columns.position[:, 0])
+    def weighing(self, meeting: Meeting) -> Weighing:
+        start = jnp.zeros_like(meeting.columns.position[:, 0])
         if self.half_steps is not None:
-            f, h = self._rows(start, pair, rows, columns, summation), start
-            for half in range(1, self.half_steps):
-                if half % 2:
-                    h = self._columns(f, pair, rows, columns, summation)
-                else:
-                    f = self._rows(h, pair, rows, columns, summation)
-            return Held(rows, f), Held(columns, h)
+            return self._after(self.half_steps, meeting, start)
 
         def sweep(h: Float[Array, " m"]) -> Float[Array, " m"]:
-            return self._swept(h, pair, rows, columns, summation)
+            return self._swept(h, meeting)
 
         def half_way(h: Float[Array, " m"]) -> Float[Array, " m"]:
-            h = 0.5 * (h + self._rows(h, pair, rows, columns, summation))
+            h = 0.5 * (h + _rows(h, meeting))
             return h - jnp.mean(h)
 
-        if pair.symmetric:
+        if meeting.pair.symmetric:
             sweep = _either(~jnp.isfinite(self.rho), half_way, sweep)
         h = _fixed_point(sweep, start, self.tolerance, self.sweeps)
-        return Held(rows, self._rows(h, pair, rows, columns, summation)), Held(columns, h)
+        return Weighing(_scaled, _rows(h, meeting), h)
 
-    def unsolved(
-        self, pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
-    ) -> Bool[Array, ""]:
+    def unsolved(self, meeting: Meeting) -> Bool[Array, ""]:
         if not self.iterates:
             return jnp.asarray(False)
-        h = self.held(pair, rows, columns, summation)[1].numbers
-        change = jnp.max(jnp.abs(self._swept(h, pair, rows, columns, summation) - h))
-        zero_rows, zero_columns = jnp.zeros_like(rows.position[:, 0]), jnp.zeros_like(h)
-        weights = Ratio(pair, plus_column, False)
-        row = summation.gather(weights, Held(rows, None), Held(columns, zero_columns), columns.nothing).log_mass
-        column = summation.gather(Transposed(pair), columns, Held(rows, zero_rows), rows.nothing).log_mass
-        lonely = jnp.any(row == -jnp.inf) | jnp.any(column == -jnp.inf)
+        h = self.weighing(meeting).column
+        change = jnp.max(jnp.abs(self._swept(h, meeting) - h))
+        column = meeting.log_load(jnp.zeros_like(meeting.rows.position[:, 0]))
+        lonely = jnp.any(meeting.log_partition() == -jnp.inf) | jnp.any(column == -jnp.inf)
         return ~(change <= _reachable(self.tolerance)) | (lonely & ~jnp.isfinite(self.rho))
 
     def gaussian(
@@ -133,28 +117,40 @@ class Sinkhorn(AbstractRatio):
         slope = jnp.where(jnp.isfinite(self.rho), jnp.nan, root @ shrunk @ root @ form)
         return mean - slope @ mean, slope
 
-    def _rows(
-        self, h: Float[Array, " m"], pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
-    ) -> Float[Array, " n"]:
-        """f, from the sums of the rows."""
-        weights = Ratio(pair, plus_column, False)
-        return -finite(summation.gather(weights, Held(rows, None), Held(columns, h), columns.nothing).log_mass)
+    def _after(self, half_steps: int, meeting: Meeting, h: Float[Array, " m"]) -> Weighing:
+        """The weighing after a number of half sweeps, rows first."""
+        f = _rows(h, meeting)
+        for half in range(1, half_steps):
+            if half % 2:
+                h = self._columns(f, meeting)
+            else:
+                f = _rows(h, meeting)
+        return Weighing(_scaled, f, h)
 
-    def _columns(
-        self, f: Float[Array, " n"], pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
-    ) -> Float[Array, " m"]:
+    def _columns(self, f: Float[Array, " n"], meeting: Meeting) -> Float[Array, " m"]:
         """h, from the sums of the columns."""
         infinite = ~jnp.isfinite(self.rho)
         rho = jnp.where(infinite, 1, self.rho)
         kappa = jnp.where(infinite, 1, rho / (1 + rho))
-        return -kappa * finite(summation.gather(Transposed(pair), columns, Held(rows, f), rows.nothing).log_mass)
+        return -kappa * finite(meeting.log_load(f))
 
-    def _swept(
-        self, h: Float[Array, " m"], pair: AbstractWeighed, rows: Tokens, columns: Tokens, summation: AbstractSummation
-    ) -> Float[Array, " m"]:
+    def _swept(self, h: Float[Array, " m"], meeting: Meeting) -> Float[Array, " m"]:
         """h one sweep further, its mean taken away."""
-        h = self._columns(self._rows(h, pair, rows, columns, summation), pair, rows, columns, summation)
+        h = self._columns(_rows(h, meeting), meeting)
         return h - jnp.mean(h)
+
+
+def _rows(h: Float[Array, " m"], meeting: Meeting) -> Float[Array, " n"]:
+    """f, from the sums of the rows."""
+    return -finite(meeting.log_weight(Weighing(_plus_column, column=h)))
+
+
+def _scaled(scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+    return scores + row + column
+
+
+def _plus_column(scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+    return scores + column
 
 
 def _either(condition: Bool[Array, ""], one: Callable, other: Callable) -> Callable:
