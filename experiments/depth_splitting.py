@@ -16,6 +16,7 @@ from particles.declaration import option, parameter
 
 SPLITTINGS = {"Lie": ("Lie", 2), "Strang": ("Strang", 2), "Strang of Euler steps": ("Strang", 1)}
 ORDERS = (1.0, 2.0, 1.0)
+ORDERS_DOWN = tuple(-order for order in ORDERS)
 
 
 class DepthSplitting(pt.AbstractClaim):
@@ -107,7 +108,7 @@ class DepthSplitting(pt.AbstractClaim):
     def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:
         titles = {"covariance": "Gaussian tokens", "displacement": "a cloud on the sphere"}
         return tuple(
-            Curves("layers", (name,), by="splitting", log="xy", slopes=(-1.0, -2.0), title=title)
+            Curves("layers", (name,), by="splitting", log="xy", slopes=ORDERS_DOWN, title=title)
             for name, title in titles.items()
             if name in data
         )

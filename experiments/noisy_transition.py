@@ -40,31 +40,35 @@ class NoisyTransition(pt.AbstractClaim):
     minutes: ClassVar[float] = 2.0
     below: Float[Array, ""] = parameter(1.5, gt=0)
     above: Float[Array, ""] = parameter(6.0, gt=0)
-    around: tuple[float, ...] = option((0.8, 0.9, 0.95, 1.1, 1.3))
-    until: Float[Array, ""] = parameter(150.0, gt=0)
+    around: tuple[float, ...] = option((0.75, 0.85, 0.9, 1.1, 1.2, 1.3))
+    until: Float[Array, ""] = parameter(200.0, gt=0)
     modes: int = option(28, ge=8)
     control: bool = option(False)
     sources: ClassVar[tuple[str, ...]] = ("mun2026phase",)
 
     def data(self) -> xr.Dataset:
-        betas, around = np.array([float(self.below), float(self.above)]), np.asarray(self.around)
-        ends, exact = np.zeros((2, len(around), 2)), np.zeros((2, len(around), 2))
-        for i, beta in enumerate(betas):
-            kappas = limits.growth.threshold(2, beta) * around
-            ends[i] = self._ends(beta, kappas)
-            for j, kappa in enumerate(kappas):
-                ordered = limits.circle_modes.stationary(kappa, beta, self.modes, first=0.98)[1]
-                exact[i, j] = ordered, ordered if kappa > limits.growth.threshold(2, beta) else 0.0
-        symbol, dims = {"symbol": "$|m_1|$"}, ("around", "sweep")
-        found = {}
-        for i, side in enumerate(("below", "above")):
-            found[f"{side}_end"] = (dims, ends[i], symbol | {"long_name": "flow"})
-            found[f"{side}_exact"] = (dims, exact[i], symbol | {"long_name": "self-consistent"})
+        around, curve = np.asarray(self.around), np.linspace(0.705, 1.355, 66)
+        dims, found = ("around", "sweep"), {}
+        symbol = {"symbol": "$|m_1|$"}
+        for side, beta in (("below", float(self.below)), ("above", float(self.above))):
+            ends = self._ends(beta, limits.growth.threshold(2, beta) * around)
+            found[f"{side}_end"] = (dims, ends, symbol | {"long_name": "flow"})
+            found[f"{side}_exact"] = (dims, self._branches(beta, around), symbol | {"long_name": "self-consistent"})
+            branches = self._branches(beta, curve)
+            found[f"{side}_branch"] = (("curve", "sweep"), branches, symbol | {"long_name": "self-consistent"})
+        words = {"symbol": r"$\kappa / \kappa_\#$", "long_name": "inverse noise"}
         coordinates = {
-            "around": ("around", around, {"symbol": r"$\kappa / \kappa_\#$", "long_name": "inverse noise"}),
+            "around": ("around", around, words),
+            "curve": ("curve", curve, words),
             "sweep": ("sweep", list(SWEEPS), {"symbol": "start"}),
         }
         return xr.Dataset(found, coords=coordinates)
+
+    def _branches(self, beta: float, around: np.ndarray) -> np.ndarray:
+        """|m_1| of the ordered law and of the one near noise, by iterating the density, `[kappa sweep]`."""
+        kappas = limits.growth.threshold(2, beta) * around
+        ordered = [limits.circle_modes.stationary(kappa, beta, self.modes, first=0.98)[1] for kappa in kappas]
+        return np.stack([ordered, np.where(around > 1, ordered, 0.0)], axis=1)
 
     def _ends(self, beta: float, kappas: np.ndarray) -> np.ndarray:
         """|m_1| at rest, `[kappa sweep]`."""
@@ -104,9 +108,9 @@ class NoisyTransition(pt.AbstractClaim):
             "above": rf"$\beta = {float(self.above):g} > \beta_*$",
         }
         return tuple(
-            Curves("around", (f"{side}_end",), (f"{side}_exact",), by="sweep", title=title)
+            Curves("around", (f"{side}_end",), (f"{side}_branch",), by="sweep", title=title, along="curve")
             for side, title in titles.items()
         )
 
     def shrunk(self) -> "NoisyTransition":
-        return dataclasses.replace(self, around=(0.9, 1.3), modes=24)
+        return dataclasses.replace(self, around=(0.9,), modes=20)

@@ -66,7 +66,8 @@ class OttAntonsen(pt.AbstractClaim):
         )
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
-        return (pt.Check("largest error of r", float(data.error.max()), 0.0, 1e-8, "solver; quantiles are exact up to r^n"),)
+        reason = "solver; quantiles are exact up to r^n"
+        return (pt.Check("largest error of r", float(data.error.max()), 0.0, 1e-8, reason),)
 
     def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:
         return (

@@ -14,6 +14,7 @@ from .experiment import Outcome as Outcome
 from .experiment import Sense as Sense
 from .experiment import Verdict as Verdict
 from .starts import DataError as DataError
+from .integration import Failed as Failed
 from .integration import Plan as Plan
 from .integration import Run as Run
 from .integration import Status as Status

@@ -16,8 +16,9 @@ class Curves:
     error : the variable that holds the standard error of what was measured, if there is one.
     by : the dim whose values are told apart by color.
     log : the axes that are logarithmic: "", "x", "y" or "xy".
-    slopes : slopes of guide lines through the last measured point, on logarithmic axes.
+    slopes : slopes of guide lines on logarithmic axes, each through the last point of another measured curve.
     title : of the panel.
+    along : the coordinate of theory and bounds, where it is another one, a finer one than `x`.
     """
 
     x: str
@@ -29,11 +30,12 @@ class Curves:
     log: str = ""
     slopes: tuple[float, ...] = ()
     title: str = ""
+    along: str = ""
 
     @property
     def variables(self) -> tuple[str, ...]:
         """Every variable that must be there."""
-        return tuple(filter(None, (self.x, *self.measured, *self.theory, *self.bounds, self.error)))
+        return tuple(filter(None, (self.x, *self.measured, *self.theory, *self.bounds, self.error, self.along)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,9 +45,9 @@ class Check:
     """
 
     quantity: str
-    measured: float
-    expected: float
-    tolerance: float
+    measured: float | int
+    expected: float | int
+    tolerance: float | int
     reason: str
     sense: Sense = Sense.equal
 

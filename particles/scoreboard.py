@@ -118,7 +118,8 @@ def _judged(name: str, fast: bool, control: bool, out: pathlib.Path) -> Row:
         raise  # the machine's fault, and the end of all
     except Exception as error:  # a fault of this experiment's code must not take the others with it
         traceback.print_exc()
-        verdict = Verdict(summary(type(claim)), claim.sources, broken=f"{type(error).__name__}: {error}")
+        words = f"{type(error).__name__}: {error}".partition("\n")[0]
+        verdict = Verdict(summary(type(claim)), claim.sources, broken=words)
     return Row(name, verdict, str(directory), time.monotonic() - begun)
 
 

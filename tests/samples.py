@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import particles as pt
-from particles import dynamics, laws, observables, spaces, starts, stopping, summation
+from particles import dynamics, laws, limits, observables, spaces, starts, stopping, summation
 from particles.dynamics import noise
 from particles.laws import gate, maps, measure, norm, normalizer, schedule, score, value
 
@@ -109,6 +109,11 @@ SAMPLES = {
         laws.Attention(score.DotProduct(3.0)) + laws.FeedForward(MLP), norm.Mix(0.5), "Strang", stages=2
     ),
     dynamics.SecondOrder: pt.SecondOrder(pt.Euclidean(), laws.Attention(score.DotProduct(3.0)), 0.5, inertial=2),
+    limits.MeanField: limits.MeanField(
+        laws.Attention(score.DotProduct(1.0), normalizer=normalizer.Mean()), limits.Circle(6, 18), 0.4
+    ),
+    limits.GaussianFlow: limits.GaussianFlow(laws.Attention(score.DotProduct(0.5), value=value.Linear(-1.0))),
+    limits.Reclocked: limits.Reclocked(pt.Flow(pt.Sphere(), laws.Attention(score.DotProduct(3.0)))),
     dynamics.NoisyFlow: pt.NoisyFlow(
         pt.Sphere(), laws.Attention(score.DotProduct(3.0)), pt.noises.Gaussian(0.3, 2.0, "key")
     ),
@@ -123,6 +128,7 @@ SAMPLES = {
     starts.VonMisesFisher: starts.VonMisesFisher(N, D, 5.0, mean=[0.0, 1.0, 0.0]),
     starts.Together: starts.Together((starts.Uniform(4, D), starts.Blobs(3, D, blobs=1))),
     starts.Blobs: starts.Blobs(N, D, blobs=2),
+    limits.TrueDepth: limits.TrueDepth(),
     observables.Energy: observables.Energy(),
     observables.KineticEnergy: observables.KineticEnergy(),
     observables.MeanCosine: observables.MeanCosine(),
@@ -150,3 +156,9 @@ def on_sphere(n: int = N, d: int = D, seed: int = 0) -> jnp.ndarray:
 def attention_flow(beta: float = 4.0, **slots: object) -> pt.Flow:
     """Softmax attention on the unit sphere."""
     return pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(beta), **slots))
+
+
+STATES = {  # of the flows whose state holds no tokens
+    limits.MeanField: limits.Circle(6, 18).coefficients(lambda theta: 1 + 0.5 * np.cos(theta - 1)),
+    limits.GaussianFlow: limits.stacked(np.array([0.1, -0.2]), np.array([[0.5, 0.1], [0.1, 0.4]])),
+}

@@ -24,7 +24,7 @@ def snippets(name):
     return "\n".join(re.findall(r"```python\n(.*?)```", (HERE / name).read_text(), flags=re.DOTALL))
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/extending.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/extending.md", "docs/guide/limits.md"])
 def test_documents_run(document):
     done = subprocess.run([sys.executable, "-W", "error", "-c", snippets(document)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """What must hold for every final class, present and future."""
 
+import contextlib
 import copy
 import dataclasses
 import inspect
@@ -9,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from samples import SAMPLES, D, N, attention_flow, on_sphere, tokens
+from samples import SAMPLES, STATES, D, N, attention_flow, on_sphere, tokens
 
 import particles as pt
-from particles import config, dynamics, laws, observables, spaces, starts, stopping, summation
+from particles import config, dynamics, laws, limits, observables, spaces, starts, stopping, summation
 from particles.declaration import Declared, described, family
 from particles.dynamics import noise
 from particles.laws import gate, maps, measure, norm, normalizer, schedule, score, value
@@ -282,7 +283,8 @@ def test_start_lies_on_the_space_and_depends_on_the_key(cls):
 @members(dynamics.AbstractFlow)
 def test_flow(cls):
     flow, zero = SAMPLES[cls], jnp.zeros(())
-    key, x = jax.random.key(0) if flow.random else None, flow.space.project(tokens())
+    key = jax.random.key(0) if flow.random else None
+    x = flow.space.project(tokens()) if flow.of_tokens else STATES[cls]
     state = flow.begin(x, key)
     np.testing.assert_allclose(flow.tokens(state), x, atol=1e-15)
     rate = eqx.filter_jit(flow)(zero, state)
@@ -299,11 +301,11 @@ def test_flow(cls):
 def watchable(watched) -> pt.AbstractFlow:
     """A flow for which an observable is defined."""
     flow = attention_flow()
-    try:
-        watched.check_flow(flow)
-        return flow
-    except ValueError:
-        return pt.SecondOrder(flow.space, flow.law)
+    for candidate in (flow, pt.SecondOrder(flow.space, flow.law), limits.Reclocked(flow)):
+        with contextlib.suppress(ValueError):
+            watched.check_flow(candidate)
+            return candidate
+    raise AssertionError(f"no flow for {type(watched).__name__}")
 
 
 @members(observables.AbstractObservable)
@@ -317,7 +319,7 @@ def test_observable(cls):
     assert jnp.all(jnp.isfinite(seen))
     order = jnp.asarray([3, 1, 6, 0, 2, 5, 4])
     if not watched.dims:
-        shuffled = jax.tree.map(lambda leaf: leaf[order], state)
+        shuffled = jax.tree.map(lambda leaf: leaf[order] if leaf.ndim else leaf, state)
         np.testing.assert_allclose(watched.observe(flow, zero, shuffled), seen, rtol=1e-12)
     single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (zero, state))
     single = watched.observe(flow, *single)

@@ -181,6 +181,12 @@ def test_solve_under_jit_compiles_once_for_all_numbers():
     assert len(traces) == 1
 
 
+def test_a_known_start_within_transformations():
+    plan = pt.Plan(until=0.5, save=1)
+    ends = jax.jit(jax.vmap(lambda beta: pt.solve(attention_flow(beta), X0, plan).final))(jnp.asarray([1.0, 2.0]))
+    np.testing.assert_allclose(ends[1], pt.solve(attention_flow(2.0), X0, plan).final, atol=1e-9)
+
+
 def test_stop_conditions():
     x0 = pt.starts.VonMisesFisher(8, 3, 20.0)(pt.Sphere(), jax.random.key(1))
     one = pt.solve(attention_flow(), x0, pt.Plan(until=50.0, save=50, watch=("clusters",), stop=(pt.OneCluster(0.05),)))

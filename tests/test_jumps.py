@@ -12,8 +12,7 @@ from samples import MATRIX, tokens
 from scipy.linalg import expm
 
 import particles as pt
-from particles.integration import advance, begin
-from particles.integration import Failed
+from particles.integration import Failed, advance, begin
 
 OTHER = np.array([[-0.5, 2.0, 0.3], [-1.5, -0.4, 0.2], [0.1, 0.6, -0.7]])
 IRRATIONAL = (np.sqrt(0.1), np.e / 3, np.pi / 2)

@@ -12,10 +12,10 @@ from samples import attention_flow, on_sphere
 
 import particles as pt
 from particles import config
+from particles.integration import Failed
 from particles.machine import canary
 from particles.observables import AbstractObservable
 from particles.record import Damaged
-from particles.integration import Failed
 from particles.simulation import Interrupted, Unfinished, loop
 from particles.simulation.budget import Budget
 from particles.simulation.grid import dimensions, with_value

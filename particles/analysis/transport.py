@@ -1,11 +1,13 @@
 """Distances between clouds of tokens as measures: by the cheapest matching, exactly."""
 
+import jax
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
+Cloud = np.ndarray | jax.Array
 
-def wasserstein(x: ArrayLike, y: ArrayLike, p: float = 1.0) -> float:
+
+def wasserstein(x: Cloud, y: Cloud, p: float = 1.0) -> float:
     r"""The Wasserstein distance between two clouds of as many tokens, each token of the same mass.
 
     .. math:: W_p = \Big(\min_\sigma \frac1n \sum_i |x_i - y_{\sigma(i)}|^p\Big)^{1/p}

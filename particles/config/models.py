@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
+from .. import limits as limits  # its flows can be named, too
 from ..declaration import Declared, family, given_name, is_abstract, summary
 from ..experiment import AbstractExperiment
 from ..simulation import Simulation

@@ -291,9 +291,10 @@ def checked(flow: AbstractFlow, x0: ArrayLike, plan: Plan) -> Float[Array, "n d"
         x0 = jnp.asarray(np.asarray(x0, dtype=np.result_type(float, np.asarray(x0).dtype)))
     flow.check_tokens(x0)
     plan.check_flow(flow)
-    if isinstance(x0, Tracer):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((flow.space, x0))):
         return x0
-    finite, off = (np.asarray(answer) for answer in _fitness(flow.space, x0))
+    with jax.ensure_compile_time_eval():  # the start may be known though a transformation is under way
+        finite, off = (np.asarray(answer) for answer in _fitness(flow.space, x0))
     if not finite.all():
         token, coordinate = np.argwhere(~finite)[0]
         raise ValueError(f"the start is not finite at token {token}, coordinate {coordinate}")

@@ -7,11 +7,10 @@ followed by SciPy: what `MeanField` and clouds of tokens are held against.
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.special import iv, ive
 
-from .roots import root
+from .host import Depths, root
 
 
 def push_forward(place: Callable[[np.ndarray], np.ndarray], modes: int, points: int = 4096) -> np.ndarray:
@@ -63,7 +62,7 @@ def mode_rates(m: np.ndarray, beta: float, kappa: float = np.inf) -> np.ndarray:
     return k * np.convolve(kernel * both, both)[2 * top : 3 * top + 1] - k**2 / kappa * m
 
 
-def follow(t: ArrayLike, start: np.ndarray, beta: float, kappa: float = np.inf) -> np.ndarray:
+def follow(t: Depths, start: np.ndarray, beta: float, kappa: float = np.inf) -> np.ndarray:
     """The modes at some depths, `[depth mode]`, by SciPy's method of order 8.
 
     Parameters
@@ -80,9 +79,9 @@ def follow(t: ArrayLike, start: np.ndarray, beta: float, kappa: float = np.inf) 
 
     def rates(_: float, y: np.ndarray) -> np.ndarray:
         rate = mode_rates(y[:size] + 1j * y[size:], beta, kappa)
-        return np.concatenate([rate.real, rate.imag])
+        return np.concatenate([np.real(rate), np.imag(rate)])
 
-    y0 = np.concatenate([start.real, start.imag])
+    y0 = np.concatenate([np.real(start), np.imag(start)])
     method = "DOP853" if np.isinf(kappa) else "Radau"
     found = solve_ivp(rates, (0.0, depths[-1]), y0, method, depths, rtol=1e-11, atol=1e-13)
     return found.y[:size].T + 1j * found.y[size:].T

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -11,6 +12,7 @@ from ..declaration import as_float
 from ..dynamics import Layers
 from ..integration import Plan, solve
 
+FINEST = 20.0  # of the spacing of numbers: the smallest tolerance that steps can meet
 LOOKS = 16  # depths at which network and flow are compared, the end among them
 
 
@@ -47,7 +49,7 @@ def converge(
     x0 : tokens before the first layer.
     until : the depth T, which all networks share.
     layers : the numbers L; all are multiples of the first, and of 16 or a divisor of it.
-    tolerance : of the flow's steps.
+    tolerance : of the flow's steps; no smaller is taken than the numbers of `x0` can tell.
 
     Raises
     ------
@@ -68,9 +70,7 @@ def converge(
     if any(count % layers[0] for count in layers) or looks < 1:
         raise ValueError(f"`layers` must be multiples of the first; got {list(layers)}")
     end = as_float(until)
-    exact = solve(
-        network.limit(), x0, _exactly(end, looks, tolerance)
-    )
+    exact = solve(network.limit(), x0, _exactly(end, looks, max(tolerance, FINEST * float(jnp.finfo(x0.dtype).eps))))
     reference = np.asarray(exact.complete().tokens)
     displacement, transport = [], []
     for count in layers:

@@ -7,10 +7,9 @@ package takes part, so that its integrators can be held against it.
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.integrate import quad
 
-from .roots import root
+from .host import Depths, root
 
 Kind = Literal["softmax", "mean"]
 
@@ -62,7 +61,7 @@ def hitting_time(start: float, end: float, n: int, beta: float, kind: Kind = "so
     return _depth(log_odds(start, n), log_odds(end, n), n, beta, kind)
 
 
-def overlap(t: ArrayLike, start: float, n: int, beta: float, kind: Kind = "softmax") -> np.ndarray:
+def overlap(t: Depths, start: float, n: int, beta: float, kind: Kind = "softmax") -> np.ndarray:
     """The common overlap at some depths: the inverse of `hitting_time`.
 
     Parameters
@@ -74,10 +73,10 @@ def overlap(t: ArrayLike, start: float, n: int, beta: float, kind: Kind = "softm
     ------
     geshkovski2023perspective, Theorem 6.8.
     """
-    return 1 - gap(t, start, n, beta, kind)
+    return np.asarray(1 - gap(t, start, n, beta, kind))
 
 
-def gap(t: ArrayLike, start: float, n: int, beta: float, kind: Kind = "softmax") -> np.ndarray:
+def gap(t: Depths, start: float, n: int, beta: float, kind: Kind = "softmax") -> np.ndarray:
     """One minus the common overlap at some depths, to full relative precision near consensus; as `overlap`."""
     reached = [_log_odds_at(float(one), log_odds(start, n), n, beta, kind) for one in np.ravel(t)]
     return np.asarray([_gap(u, n) for u in reached]).reshape(np.shape(t))

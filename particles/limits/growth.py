@@ -52,4 +52,4 @@ def threshold(dim: int, beta: float) -> float:
     ------
     mun2026phase; the constant derived by hand.
     """
-    return dim - 1 if beta == 0 else (dim - 1) / growth_rate(1, dim, beta)
+    return float(dim) if beta == 0 else (dim - 1) / growth_rate(1, dim, beta)

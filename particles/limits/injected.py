@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .roots import root
+from .host import root
 
 
 def place(injection: float, value: float, slope: float) -> float:

@@ -79,7 +79,12 @@ def kind(name: str) -> AbstractFigure:
 
 
 def suitable(dataset: xr.Dataset) -> tuple[str, ...]:
-    """The names of the kinds that do not refuse the dataset: what is drawn if nothing is asked for."""
+    """The names of the kinds that do not refuse the dataset: what is drawn if nothing is asked for.
+
+    A record that describes its chart is drawn as that and no other.
+    """
+    if "chart" in dataset.attrs:
+        return ("chart",)
     return tuple(name for name in kinds() if kind(name).refusal(dataset) is None)
 
 

@@ -11,14 +11,22 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from ..chart import Curves, Map, Panel, read
 from .base import AbstractFigure
 from .palette import Palette, single
 from .panels import BAR, arranged
+from .paths import LARGEST, picked
 
 MANY = 40
 """More marks than this on a curve hide one another; some are left out."""
+
+CROWD = 4
+"""A legend of more entries stands beside the axes, where it covers nothing."""
+
+FEW, TICKS = 8, 5
+"""As many values or fewer along a logarithmic axis are its ticks, as far as these many."""
 
 MARKS = ("o", "s", "^", "D", "v", "P")
 LINES = ("-", "-.", ":")
@@ -62,10 +70,14 @@ def _curves(panel: Curves, axes: Axes, dataset: xr.Dataset, figure: Figure) -> N
         _series(panel, name, style, axes, dataset, ink)
     if panel.slopes:
         _guides(panel, axes, dataset)
+    if "x" in panel.log and dataset[panel.x].ndim == 1 and dataset[panel.x].size <= FEW:
+        _ticks(axes, dataset[panel.x].values)
     named = (*panel.measured, *panel.theory, *panel.bounds)
     axes.set_ylabel(_shared_label([dataset[name] for name in named], len(named) > 1))
     handles = ink.entries() + (_entries(panel, axes, dataset) if len(named) > 1 or panel.slopes else [])
-    if handles:
+    if len(handles) > CROWD:
+        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    elif handles:
         axes.legend(handles=handles, loc="best")
     ink.bar(figure, [axes])
 
@@ -79,11 +91,11 @@ def _styles(panel: Curves) -> list[tuple[str, dict[str, Any]]]:
 
 def _series(panel: Curves, name: str, style: dict[str, Any], axes: Axes, dataset: xr.Dataset, ink: Palette) -> None:
     """One variable: a curve, or one for each value of the dim told by color."""
-    variable, x = dataset[name], dataset[panel.x]
+    variable, x = dataset[name], dataset[panel.x if name in panel.measured else panel.along or panel.x]
     split = panel.by in variable.dims
     for k in range(dataset.sizes[panel.by] if split else 1):
         at = {panel.by: k} if split else {}
-        values = np.asarray(variable.isel(at).values, float)
+        values = _drawable(variable.isel(at))
         along = np.asarray(x.isel({dim: one for dim, one in at.items() if dim in x.dims}).values, float)
         pen = {"color": ink.pen(at)["color"] if split else _alone(panel, name)} | style
         if style.get("marker"):
@@ -95,6 +107,12 @@ def _series(panel: Curves, name: str, style: dict[str, Any], axes: Axes, dataset
             axes.errorbar(along, values, error, fmt="none", ecolor=pen["color"], elinewidth=0.7, capsize=1.5)
 
 
+def _drawable(variable: xr.DataArray) -> np.ndarray:
+    """Values that have a place in a picture; NaN for the others."""
+    values = np.asarray(variable.values, float)
+    return np.where(np.abs(values) <= LARGEST, values, np.nan)
+
+
 def _alone(panel: Curves, name: str) -> str:
     """The color of a variable that is not split: measured ones differ, theory is black, bounds are grey."""
     if name in panel.measured:
@@ -102,13 +120,21 @@ def _alone(panel: Curves, name: str) -> str:
     return "black" if name in panel.theory else "0.45"
 
 
+def _ticks(axes: Axes, values: np.ndarray) -> None:
+    """Ticks at the values themselves, where they are few: those of an axis of one decade would be crowded."""
+    some = values[picked(len(values), TICKS)]
+    axes.set_xticks(some, labels=[f"{value:g}" for value in some])
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def _guides(panel: Curves, axes: Axes, dataset: xr.Dataset) -> None:
-    """Lines of given slopes through the last point of the first measured variable."""
+    """Lines of given slopes through the last point of the first measured variable, each of another of its curves."""
     x = np.asarray(dataset[panel.x].values, float)
-    y = np.asarray(dataset[panel.measured[0]].values, float).reshape(x.shape[0], -1)[:, 0]
-    last = np.flatnonzero(np.isfinite(y))[-1]
-    for slope in panel.slopes:
-        label = f"slope {slope:g}"
+    curves = _drawable(dataset[panel.measured[0]].transpose(panel.x, ...)).reshape(x.shape[0], -1).T
+    for k, slope in enumerate(panel.slopes):
+        y = curves[k % len(curves)]
+        last = np.flatnonzero(np.isfinite(y))[-1]
+        label = f"slope {slope:g}" if slope not in panel.slopes[:k] else "_again"
         axes.plot(x, y[last] * (x / x[last]) ** slope, color="0.6", linewidth=0.7, zorder=0, label=label)
 
 

@@ -31,6 +31,9 @@ _WIDE = 30.0
 _REPLICATES = ("seed", "replicate")
 """Dims whose values mean nothing: if anything else is swept, their members are curves of one color."""
 
+_LIGHTEST = 0.85
+"""Of the range of colors, how far a few go: lines lighter than that are not read on white."""
+
 _DASHES = ("-", "--", ":", "-.")
 _HANDLE, _LETTER = 0.5, 0.065  # inches of a legend's line with its margins, and of a letter
 
@@ -68,7 +71,7 @@ class Palette(eqx.Module):
         assert self.hue is not None
         count = len(self.hue.values)
         if count <= _FEW:
-            return depth_colors()(k / max(count - 1, 1))
+            return depth_colors()(_LIGHTEST * k / max(count - 1, 1))
         return depth_colors()(self.hue.norm()(self.hue.values[k]))
 
     def key(self, figure: Figure, axes: Sequence[Axes]) -> None:

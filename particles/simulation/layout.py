@@ -42,7 +42,8 @@ def layout(
 def caption(content: Mapping[str, Any]) -> str:
     """All parameters of a simulation's content in one paragraph, as they would stand under a figure."""
     flow = content["flow"]
-    parts = {"start": content["start"], "space": flow["space"], "law": flow["law"], "plan": content["plan"]}
+    parts = {"start": content["start"], "space": flow.get("space"), "law": flow["law"], "plan": content["plan"]}
+    parts = {name: part for name, part in parts.items() if part is not None}
     more = {key: value for key, value in flow.items() if key not in ("space", "law", "summation")}
     parts |= {"flow": more} if len(more) > 1 else {}
     phrases = [f"{name}: {phrase(node)}" for name, node in parts.items()]

@@ -1,13 +1,18 @@
-"""Roots of one number, to the last digit."""
+"""What formulas worked out on the host take, and how their equations are solved."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import numpy as np
 from scipy.optimize import brentq
+
+Depths = float | int | Sequence[float] | np.ndarray | jax.Array
+"""A depth, or several."""
 
 
 def root(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a continuous function changes its sign between two numbers, by Brent's method.
+    """Where a continuous function changes its sign between two numbers, by Brent's method, to the last digit.
 
     Raises
     ------

@@ -1,0 +1,230 @@
+"""Infinitely many Gaussian tokens: under attention with a quadratic score they stay Gaussian, told by two moments.
+
+What a row sees of Gaussian columns is affine in the row; how, is the normalizer's to say. The score is known by its
+derivatives at the origin and the value by its Jacobian, so any slot that turns out to be of that form is served.
+"""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+
+from ..declaration import Declared, concrete
+from ..dynamics.base import AbstractFlow, Reading, at_precision
+from ..laws import AbstractLaw, Attention, Sum
+from ..laws.measure import Uniform
+from ..laws.score import AbstractScore
+from ..laws.value import AbstractOffered, AbstractValue
+from ..spaces import AbstractSpace, Euclidean
+from ..summation import AbstractSummation, Auto
+
+FAR = 3.0  # how far from the origin a slot is looked at, to see that it is what its derivatives there say
+EXACT = 1e-9  # how far it may be off, relative to its size, in double precision
+ROUGH = 1e-4  # in single precision
+
+
+class GaussianFlow(AbstractFlow):
+    r"""The mean and the covariance of infinitely many Gaussian tokens that attention moves.
+
+    .. math:: \dot m = u(m), \qquad \dot \Sigma = M \Sigma + \Sigma M^T, \qquad M = D u
+
+    Its state is the mean above the covariance, `[1+d d]`, as `stacked` makes it; solve it as any other flow. Where
+    the covariance blows up the run ends at that depth with a status that says so.
+
+    Parameters
+    ----------
+    law : attention with a quadratic score, an affine value and a normalizer that knows what it makes of Gaussian
+        tokens; or a sum of such heads.
+
+    Raises
+    ------
+    ValueError
+        If a slot of the law is not of that form, with what would be.
+
+    Units
+    -----
+    Depth is a pure number; the covariance is in squared units of the tokens.
+
+    Cost
+    ----
+    A few solves and eigenvalues of matrices d x d for each head.
+
+    Source
+    ------
+    castin2025unified.
+    """
+
+    law: AbstractLaw
+    sources: ClassVar[tuple[str, ...]] = ("castin2025unified",)
+
+    def __check_init__(self):
+        Declared.__check_init__(self)  # what follows asks the nouns themselves
+        for head in _heads(self.law):
+            _check_slots(head)
+
+    @property
+    def space(self) -> AbstractSpace:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of the moments, which nothing constrains."""
+        return Euclidean()
+
+    @property
+    def summation(self) -> AbstractSummation:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Of no use here: there are no pairs."""
+        return Auto()
+
+    @property
+    def of_tokens(self) -> bool:
+        return False
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        return (Reading.ordinary,)
+
+    def begin(self, x0: Float[Array, "k d"], key: PRNGKeyArray | None) -> Float[Array, "k d"]:
+        return jnp.concatenate([x0[:1], (x0[1:] + x0[1:].T) / 2])
+
+    def __call__(self, t: Float[Array, ""], state: Float[Array, "k d"], args: Any = None) -> Float[Array, "k d"]:
+        mean, covariance = state[0], state[1:]
+        offset, slope = self.velocity_of(t, mean, covariance)
+        spread = slope @ covariance
+        return jnp.concatenate([(offset + slope @ mean)[None, :], spread + spread.T])
+
+    def velocity_of(
+        self, t: Float[Array, ""], mean: Float[Array, " d"], covariance: Float[Array, "d d"]
+    ) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
+        """The velocity of a token among Gaussian ones, affine in where it is: u(x) = b + M x as the pair (b, M)."""
+        moments = [_moved(head, mean, covariance) for head in _heads(at_precision(self.law, mean.dtype))]
+        return sum(b for b, _ in moments), sum(slope for _, slope in moments)  # pyright: ignore[reportReturnType]
+
+    def tokens(self, state: Float[Array, "k d"]) -> Float[Array, "k d"]:
+        return state
+
+    def project(self, state: Float[Array, "k d"]) -> Float[Array, "k d"]:
+        return state
+
+    def unsolved(self, t: Float[Array, ""], state: Float[Array, "k d"]) -> Any:
+        return jnp.asarray(False)  # a closed form leaves nothing to iterate
+
+    def check_tokens(self, x: Any) -> None:
+        shape = getattr(x, "shape", ())
+        if len(shape) != 2 or shape[0] != shape[1] + 1 or not jnp.issubdtype(x.dtype, jnp.floating):
+            raise ValueError(
+                f"the state of a GaussianFlow is stacked(mean, covariance), a floating array [1+d d]; got shape {shape}"
+            )
+        numbers = concrete(x)
+        if numbers is not None and np.all(np.isfinite(numbers)):
+            _check_covariance(numbers[1:])
+        self.law.check_tokens(*shape)
+        for head in _heads(self.law):
+            _check_forms(head, shape[1])
+
+    def check_dim(self, d: int) -> None:
+        pass  # the rows are checked with the matrices of the law
+
+
+def stacked(mean: ArrayLike, covariance: ArrayLike) -> Float[Array, "k d"]:
+    """The state of Gaussian tokens: the mean as a row above the covariance, which is made symmetric."""
+    mean, covariance = jnp.asarray(mean, float), jnp.asarray(covariance, float)
+    return jnp.concatenate([mean[None, :], 0.5 * (covariance + covariance.T)])
+
+
+def _heads(law: AbstractLaw) -> tuple[Attention, ...]:
+    """The attentions that a law is the sum of."""
+    if isinstance(law, Sum):
+        return tuple(head for part in law.laws for head in _heads(part))
+    if not isinstance(law, Attention):
+        raise ValueError(f"a GaussianFlow follows Attention and sums of it; got {type(law).__name__}")
+    return (law,)
+
+
+def _check_slots(head: Attention) -> None:
+    """Raises ValueError for a slot that does not keep Gaussian tokens Gaussian, whatever its numbers are."""
+    if any(not isinstance(part, Uniform) for part in head.measure.parts()):
+        raise ValueError("among infinitely many Gaussian tokens none has an index or a mass: use the measure Uniform")
+    if not (head.gate.absent and head.value_gate.absent):
+        raise ValueError("gates do not keep Gaussian tokens Gaussian: leave them out, or scale the value")
+    if not isinstance(head.value, AbstractOffered):
+        raise ValueError(
+            f"the value of a GaussianFlow is affine in the key; {type(head.value).__name__} is not offered by keys: "
+            "use Linear, LowRank, Identity or Difference"
+        )
+    one = jnp.ones((1, 1))
+    head.normalizer.gaussian(one[0], one, one, -one, one[0])  # which refuses if it does not know
+
+
+def _check_forms(head: Attention, d: int) -> None:
+    """Raises ValueError if the score is not quadratic, or the value not affine, in dimension d; traced ones may be."""
+    if any(concrete(leaf) is None for leaf in jax.tree.leaves(head)):
+        return
+    x, y = (FAR * jnp.asarray(np.random.default_rng(k).normal(size=(8, d))) for k in (0, 1))
+    form, own, tilt = quadratic(head.score, x)
+    through_y = y @ form @ x.T + (0.5 * jnp.sum((y @ own) * y, axis=1) + y @ tilt)[:, None]
+    difference = head.score(x, y) - head.score(x, jnp.zeros_like(y))
+    if not _close(difference, through_y.T):
+        raise ValueError(
+            f"a GaussianFlow needs a score that is quadratic in query and key; {type(head.score).__name__} is not, as "
+            "it is given: use DotProduct, SquaredDistance, or Metric with an affine map"
+        )
+    constant, matrix = affine(head.value, x)
+    if not _close(_offer(head.value, y), constant[None, :] + y @ matrix.T):
+        raise ValueError(
+            f"a GaussianFlow needs a value that is affine in the key; {type(head.value).__name__} is not, as it is "
+            "given: use Linear, LowRank, Identity or Difference"
+        )
+
+
+def _close(x: Float[Array, "*any"], y: Float[Array, "*any"]) -> bool:
+    tolerance = EXACT if x.dtype == jnp.float64 else ROUGH
+    return bool(jnp.max(jnp.abs(x - y)) <= tolerance * (1 + jnp.max(jnp.abs(y))))
+
+
+def _check_covariance(covariance: np.ndarray) -> None:
+    """Raises ValueError for a matrix that is no covariance."""
+    size = np.abs(covariance).max()
+    slack = (EXACT if covariance.dtype == np.float64 else ROUGH) * size
+    if np.abs(covariance - covariance.T).max() > slack or np.linalg.eigvalsh(covariance)[0] < -slack:
+        raise ValueError("the covariance of a GaussianFlow must be symmetric, without negative eigenvalues")
+
+
+def quadratic(
+    score: AbstractScore, like: Float[Array, "n d"]
+) -> tuple[Float[Array, "d d"], Float[Array, "d d"], Float[Array, " d"]]:
+    """A, H and g of a score y^T A x + y^T H y / 2 + g^T y + terms in x alone, from its derivatives at the origin.
+
+    Parameters
+    ----------
+    score : a function of query x and key y.
+    like : tokens of the dimension and precision that are meant.
+    """
+    origin = jnp.zeros_like(like[0])
+
+    def logit(y: Float[Array, " d"], x: Float[Array, " d"]) -> Float[Array, ""]:
+        return score(x[None, :], y[None, :])[0, 0]
+
+    slope = jax.grad(logit)
+    return jax.jacfwd(slope, 1)(origin, origin), jax.jacfwd(slope)(origin, origin), slope(origin, origin)
+
+
+def affine(value: AbstractValue, like: Float[Array, "n d"]) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
+    """c and V of a value V y + c, from its derivative at the origin."""
+    origin = jnp.zeros_like(like[0])
+    return _offer(value, origin[None, :])[0], jax.jacfwd(lambda y: _offer(value, y[None, :])[0])(origin)
+
+
+def _offer(value: AbstractValue, y: Float[Array, "m d"]) -> Float[Array, "m d"]:
+    assert isinstance(value, AbstractOffered), "checked when the flow was made"
+    return value.output(value.offered(y))
+
+
+def _moved(
+    head: Attention, mean: Float[Array, " d"], covariance: Float[Array, "d d"]
+) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
+    """The velocity b + M x that one head gives a token at x among Gaussian ones, as (b, M)."""
+    offset, slope = head.normalizer.gaussian(mean, covariance, *quadratic(head.score, covariance))
+    constant, matrix = affine(head.value, covariance)
+    moved = matrix @ slope
+    if isinstance(head.value, AbstractOffered) and head.value.relative:
+        return matrix @ offset, moved - matrix
+    return constant + matrix @ offset, moved

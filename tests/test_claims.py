@@ -1,0 +1,179 @@
+"""Every claim, shrunk: it holds, its negative control does not, its figure is drawn, its config says it."""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+
+import particles as pt
+from particles import chart, config
+from particles.claim import AbstractClaim, claims, label
+from particles.declaration import described, option, replaced
+from particles.plots import figures
+from particles.record.reader import bibliography
+
+CLAIMS = claims()
+CONFIGS = pathlib.Path(__file__).parent.parent / "configs" / "claims"
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_claim_holds_and_its_control_does_not(name):
+    claim = CLAIMS[name]().shrunk()
+    data = claim.data()
+    assert claim.outside(data) == ""
+    checks = claim.checks(data)
+    assert checks and all(check.holds for check in checks), [c for c in checks if not c.holds]
+    panels = claim.chart(data)
+    assert panels and chart.read(chart.written(panels)) == panels
+    for panel in panels:
+        for variable in panel.variables:
+            assert {"symbol", "long_name"} & set(data[variable].attrs), f"{variable} of {name} has no words"
+    drawn = dict(figures(data.assign_attrs(chart=chart.written(panels)), ("chart",)))
+    assert len(drawn["chart"].figure.axes) >= len(panels)
+    control = replaced(claim, {"control": True})
+    broken = control.data()
+    if not control.outside(broken):
+        assert not all(check.holds for check in control.checks(broken)), "the negative control holds"
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_claim_is_told_in_full(name):
+    cls = CLAIMS[name]
+    statement = (cls.__doc__ or "").split("\n")[0]
+    assert statement.endswith(".") and 30 <= len(statement) <= 130
+    assert cls.sources and all(key in bibliography() for key in cls.sources)
+    assert 0 < cls.minutes <= 10
+    assert cls.__module__ == f"experiments.{name}"
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_claim_has_a_config_that_says_all_of_it(name):
+    loaded = config.load(CONFIGS / f"{name}.toml")
+    assert type(loaded) is CLAIMS[name]
+    assert described(loaded) == described(CLAIMS[name]())
+
+
+def test_configs_are_of_claims():
+    assert {path.stem for path in CONFIGS.glob("*.toml")} == set(CLAIMS)
+
+
+class Halves(AbstractClaim):
+    """Half of a number and half of it are the number.
+
+    Parameters
+    ----------
+    number : any.
+    control : the negative control: a third in place of a half.
+
+    Source
+    ------
+    vuckovic2020mathematical.
+    """
+
+    number: int = option(4)
+    control: bool = option(False)
+    sources = ("vuckovic2020mathematical",)
+
+    def data(self) -> xr.Dataset:
+        if self.number == 13:
+            raise pt.Failed("unlucky")
+        part = self.number / (3 if self.control else 2)
+        words = {"symbol": "$h$", "long_name": "halves"}
+        return xr.Dataset(
+            {"half": ("k", np.array([part, part]), words)}, coords={"k": ("k", [1, 2], {"symbol": "$k$"})}
+        )
+
+    def outside(self, data: xr.Dataset) -> str:
+        return "There is no negative number." if self.number < 0 else ""
+
+    def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
+        return (pt.Check("sum", float(data.half.sum()), self.number, 1e-12, "rounding"),)
+
+    def chart(self, data: xr.Dataset) -> tuple[chart.Panel, ...]:
+        return (chart.Curves("k", ("half",)),)
+
+    def shrunk(self) -> "Halves":
+        return self
+
+
+def test_a_claim_is_kept_judged_again_and_not_computed_again(tmp_path, monkeypatch):
+    claim = Halves()
+    directory = claim.directory(tmp_path)
+    assert claim.verdict(claim.measure(directory)).outcome is pt.Outcome.holds
+    monkeypatch.setattr(Halves, "data", lambda self: pytest.fail("computed again"))
+    record = claim.measure(directory)
+    assert record.status == "done" and record.dataset.attrs["name"] == "halves"
+    np.testing.assert_array_equal(record.dataset.half, [2.0, 2.0])
+    [(name, plate)] = figures(record.dataset, ("chart",))
+    assert name == "chart" and "Half of a number" in plate.caption and "number 4" in plate.caption
+
+
+def test_outcomes(tmp_path):
+    outcomes = {}
+    for claim in (Halves(), Halves(control=True), Halves(number=-2), Halves(number=13)):
+        directory = claim.directory(tmp_path)
+        if claim.number == 13:
+            with pytest.raises(pt.Failed, match="unlucky"):
+                claim.measure(directory)
+            record = pt.open(directory)
+        else:
+            record = claim.measure(directory)
+        outcomes[claim] = claim.verdict(record)
+    assert [v.outcome.name for v in outcomes.values()] == ["holds", "fails", "outside", "not_converged"]
+    assert [v.undecided for v in outcomes.values()] == ["", "", "There is no negative number.", "unlucky"]
+
+
+def test_a_damaged_record_is_refused(tmp_path):
+    claim = Halves()
+    directory = claim.directory(tmp_path)
+    claim.measure(directory)
+    [block] = [
+        path for path in (directory / "data.zarr" / "half").rglob("*") if path.is_file() and path.name != "zarr.json"
+    ]
+    block.write_bytes(bytes(len(block.read_bytes())))
+    with pytest.raises(ValueError, match="`half` is not what the run left"):
+        claim.measure(directory)
+
+
+def test_a_claim_needs_double_precision(tmp_path):
+    with jax.enable_x64(False), pytest.raises(ValueError, match="jax_enable_x64"):
+        Halves().measure(tmp_path / "x")
+
+
+def test_a_directory_with_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ValueError, match="not a run directory"):
+        Halves().measure(tmp_path)
+    first = Halves().directory(tmp_path)
+    Halves().measure(first)
+    with pytest.raises(ValueError, match="another run"):
+        Halves(number=6).measure(first)
+
+
+@pytest.mark.parametrize(
+    ("measured", "sense", "holds"),
+    [
+        (1.05, "equal", True),
+        (0.85, "equal", False),
+        (0.2, "at_most", True),
+        (1.2, "at_most", False),
+        (1.2, "at_least", True),
+        (0.8, "at_least", False),
+        (float("nan"), "at_most", False),
+        (float("nan"), "equal", False),
+    ],
+)
+def test_checks(measured, sense, holds):
+    assert pt.Check("x", measured, 1.0, 0.1, "", pt.Sense[sense]).holds is holds
+
+
+def test_a_verdict_without_a_number_does_not_hold():
+    assert pt.Verdict("nothing", ()).outcome is pt.Outcome.fails
+
+
+def test_names():
+    assert label(Halves) == "halves"
+    assert all(dataclasses.fields(cls)[-1].name == "control" for cls in CLAIMS.values())
