@@ -87,4 +87,4 @@ class DepthEuler(pt.AbstractClaim):
         )
 
     def shrunk(self) -> "DepthEuler":
-        return dataclasses.replace(self, layers=(32, 64, 128))
+        return dataclasses.replace(self, layers=(128, 256, 512))

@@ -70,9 +70,9 @@ class GrowthRates(pt.AbstractClaim):
         return [(dim, kind) for dim in self.spheres for kind in kinds]
 
     def _rates(self, dim: int, kind: str) -> np.ndarray:
-        modes = self.degrees + 16
+        modes = self.degrees + 12
         normalizer = pt.Mean() if kind == "mean" else pt.Softmax()
-        domain = limits.Circle(modes, 3 * modes) if dim == 2 else limits.Zonal(dim, modes, 3 * modes, 24)
+        domain = limits.Circle(modes, 3 * modes) if dim == 2 else limits.Zonal(dim, modes, 3 * modes, 16)
         flow = limits.MeanField(pt.Attention(pt.DotProduct(self.beta), normalizer=normalizer), domain)
         degrees = jnp.arange(1, self.degrees + 1)
         starts = jnp.zeros((self.degrees, modes, domain.components)).at[:, 0, 0].set(1.0)

@@ -104,4 +104,4 @@ class NoisyFluctuations(pt.AbstractClaim):
         return (Curves("around", ("square",), ("exact",), error="spread", by="mode"),)
 
     def shrunk(self) -> "NoisyFluctuations":
-        return dataclasses.replace(self, tokens=48, replicas=12, around=(0.5,), until=jnp.asarray(15.0))
+        return dataclasses.replace(self, tokens=40, replicas=8, around=(0.5,), until=jnp.asarray(10.0))

@@ -85,7 +85,7 @@ class NoisyKuramoto(pt.AbstractClaim):
         return mean, square.std(axis=1, ddof=1) / np.sqrt(self.replicas) / (2 * mean)
 
     def _densities(self, sigma: np.ndarray) -> np.ndarray:
-        domain = limits.Circle(24, 64)
+        domain = limits.Circle(20, 50)
         law = pt.Attention(pt.DotProduct(0.0), normalizer=pt.Mean())
         start = domain.coefficients(lambda theta: np.exp(np.cos(theta)))
         plan = pt.Plan(80.0, save=1, rtol=1e-8, atol=1e-10)
@@ -121,4 +121,4 @@ class NoisyKuramoto(pt.AbstractClaim):
         return (Curves("kappa", ("order", "field"), ("branch",), error="spread", along="curve"),)
 
     def shrunk(self) -> "NoisyKuramoto":
-        return dataclasses.replace(self, tokens=100, replicas=4, kappas=(1.0, 4.0), until=jnp.asarray(20.0))
+        return dataclasses.replace(self, tokens=64, replicas=4, kappas=(1.0, 4.0), until=jnp.asarray(15.0))

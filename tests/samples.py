@@ -129,6 +129,8 @@ SAMPLES = {
     starts.Together: starts.Together((starts.Uniform(4, D), starts.Blobs(3, D, blobs=1))),
     starts.Blobs: starts.Blobs(N, D, blobs=2),
     limits.TrueDepth: limits.TrueDepth(),
+    limits.phase.Met: limits.phase.Met(0.3),
+    limits.phase.AllMet: limits.phase.AllMet(0.3),
     observables.Energy: observables.Energy(),
     observables.KineticEnergy: observables.KineticEnergy(),
     observables.MeanCosine: observables.MeanCosine(),

@@ -314,3 +314,9 @@ def test_tokens_in_a_ball_stay_in_it():
     assert run.status == pt.Status.done
     norms = np.linalg.norm(run.tokens, axis=-1)
     assert norms.max() < 1 + 1e-12 and norms[-1].min() > 0.99
+
+
+def test_a_score_that_is_no_number_is_no_row_that_sees_nobody():
+    law = pt.Attention(pt.DotProduct(query=jnp.eye(3), key=jnp.eye(3)))
+    lost = eqx.tree_at(lambda law: law.score.query, law, jnp.full((3, 3), jnp.nan))
+    assert jnp.all(jnp.isnan(lost(jnp.zeros(()), X0, pt.Dense())))

@@ -11,6 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullLocator
 
 from ..chart import Curves, Map, Panel, read
@@ -29,6 +30,9 @@ FEW, TICKS = 8, 5
 """As many values or fewer along a logarithmic axis are its ticks, as far as these many."""
 
 MARKS = ("o", "s", "^", "D", "v", "P")
+OUTLINE = withStroke(linewidth=2.2, foreground="0.15")
+"""Around a white curve, which is then seen on bright colors, too."""
+
 LINES = ("-", "-.", ":")
 
 
@@ -155,12 +159,12 @@ def _map(panel: Map, axes: Axes, dataset: xr.Dataset, figure: Figure) -> None:
     figure.colorbar(mesh, ax=axes, label=_label(value), **BAR).outline.set_visible(False)  # pyright: ignore
     for k, name in enumerate(panel.theory):
         style: dict[str, Any] = {"linestyle": LINES[k % len(LINES)], "label": _words(dataset[name])}
-        axes.plot(x.values, dataset[name].values, color="white", **style)
+        axes.plot(x.values, dataset[name].values, color="white", path_effects=[OUTLINE], **style)
     axes.set_xlim(float(x.min()), float(x.max()))
     axes.set_ylim(float(y.min()), float(y.max()))
     axes.set_ylabel(_label(y))
     if panel.theory:
-        axes.legend(loc="best", labelcolor="white")
+        axes.legend(loc="best", labelcolor="white", frameon=True, facecolor="0.15", edgecolor="none", framealpha=0.7)
 
 
 def _scales(log: str, axes: Axes) -> None:

@@ -37,7 +37,7 @@ class Softmax(AbstractOnePass):
     sources: ClassVar[tuple[str, ...]] = ("vaswani2017attention", "geshkovski2023perspective")
 
     def close(self, gathered: Gathered) -> Float[Array, "n k"]:
-        seen = (gathered.mass > 0)[:, None]
+        seen = (gathered.mass != 0)[:, None]  # NaN is no mass, and must be seen
         mass = jnp.where(seen, gathered.mass[:, None], 1)
         return jnp.where(seen, gathered.total / mass, 0)
 
