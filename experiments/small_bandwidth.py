@@ -1,7 +1,7 @@
 """Attention through a narrow kernel moves tokens along the gradient of their log density."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,13 +15,16 @@ from particles import limits
 from particles.chart import Curves, Panel
 from particles.declaration import option, parameter
 
+PLACES = 40  # one of as many tokens is shown
+
 
 class SmallBandwidth(pt.AbstractClaim):
     """Through a kernel of width sqrt(eps) attention moves Gaussian tokens by what is known at every eps.
 
-    For softmax, for Sinkhorn, and for softmax over keys weighed by a power of their density. The displacement over eps
-    tends to the gradient of the log density, to half of it, and to a share 1 - a, but the comparison is with the exact
-    number at the eps at hand, on tokens that are quantiles of a Gaussian, away from the tails that these cut off.
+    For a kernel of mass 1 without normalizer, for softmax, for Sinkhorn, and for softmax over keys weighed by a power
+    of their density. The displacement over eps tends to the gradient of the density, to that of its logarithm, to half
+    of it, and to a share 1 - a, but the comparison is with the exact number at the eps at hand, on tokens that are
+    quantiles of a Gaussian, away from the tails that these cut off.
 
     Parameters
     ----------
@@ -66,9 +69,31 @@ class SmallBandwidth(pt.AbstractClaim):
                 f"{kind}_law": ("width", -expected[k], words | {"long_name": f"{name}, formula"}),
                 f"{kind}_error": ("width", errors[k], error | {"long_name": name}),
             }
+        variables |= self._unnormalized(jnp.asarray(x), x[inner, 0], inner)
         variables["tolerance"] = ("width", np.full(len(errors[0]), 1e-5), error | {"long_name": "tolerance"})
         width = {"long_name": "squared width", "symbol": r"$\epsilon$"}
-        return xr.Dataset(variables, coords={"width": ("width", np.asarray(self.widths), width)})
+        place = {"long_name": "place", "symbol": "$x$"}
+        coordinates = {
+            "width": ("width", np.asarray(self.widths), width),
+            "place": ("place", x[inner, 0][::PLACES], place),
+        }
+        return xr.Dataset(variables, coords=coordinates)
+
+    def _unnormalized(self, x: Float[Array, "n d"], along: np.ndarray, inner: np.ndarray) -> dict[str, Any]:
+        """The displacement through a kernel of mass 1, at the largest width over places, and its error at every one."""
+        normalizer = pt.Softmax() if self.control else pt.Mean()
+        law = pt.Attention(pt.SquaredDistance(1.0), normalizer=normalizer, value=pt.Difference())
+        widths = np.asarray(self.widths)
+        scale = widths * np.sqrt(2 * np.pi * widths)
+        found = np.asarray(_velocities(law, x, self.widths))[:, inner, 0] / scale[:, None]
+        exact = np.stack([limits.small_bandwidth.unnormalized(along, 1.0, eps) for eps in widths])
+        words = {"symbol": r"$\dot x / \epsilon$"}
+        error = {"symbol": "error", "long_name": "no normalizer"}
+        return {
+            "mean": ("place", found[-1, ::PLACES], words | {"long_name": "no normalizer"}),
+            "mean_law": ("place", exact[-1, ::PLACES], words | {"long_name": "formula"}),
+            "mean_error": ("width", np.abs(found - exact).max(axis=1), error),
+        }
 
     def _law(self, kind: str) -> pt.Attention:
         plain = pt.Attention(pt.SquaredDistance(1.0), value=pt.Difference())
@@ -82,7 +107,7 @@ class SmallBandwidth(pt.AbstractClaim):
         reason = "the tails that quantiles cut off"
         return tuple(
             pt.Check(f"{kind}: displacement over eps, error", float(data[f"{kind}_error"].max()), 0, 1e-5, reason)
-            for kind in ("softmax", "sinkhorn", "density")
+            for kind in ("mean", "softmax", "sinkhorn", "density")
         )
 
     def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:
@@ -90,7 +115,8 @@ class SmallBandwidth(pt.AbstractClaim):
         laws, errors = (tuple(f"{kind}_{end}" for kind in kinds) for end in ("law", "error"))
         return (
             Curves("width", kinds, laws, title="displacement"),
-            Curves("width", errors, bounds=("tolerance",), log="xy", title="error, inner tokens"),
+            Curves("place", ("mean",), ("mean_law",), title="without normalizer"),
+            Curves("width", ("mean_error", *errors), bounds=("tolerance",), log="xy", title="error, inner tokens"),
         )
 
     def shrunk(self) -> "SmallBandwidth":

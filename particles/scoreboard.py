@@ -98,7 +98,7 @@ def verify(
             told = _told(row.outcome, control)
             print(f"[{len(rows)}/{len(wanted)}] {row.claim}: {told} ({row.seconds:.0f} s)", file=sys.stderr)
     except BaseException:
-        for process in list((pool._processes or {}).values()):  # their work is not needed, and they may be long at it
+        for process in multiprocessing.active_children():  # their work is not needed, and they may be long at it
             process.terminate()
         raise
     finally:

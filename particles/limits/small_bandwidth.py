@@ -43,6 +43,26 @@ def kept(s: float, eps: float, kind: str, exponent: float = 0.0) -> float:
     raise ValueError(f'`kind` must be "softmax", "sinkhorn" or "density"; got {kind!r}')
 
 
+def unnormalized(x: Depths, s: float, eps: float) -> np.ndarray:
+    r"""The displacement over eps of tokens at x among those of N(0, s), pulled through a kernel of mass 1.
+
+    .. math:: \frac{d}{dx} \mathcal N(x; 0, s + \epsilon) = -\frac{x}{s + \epsilon} \mathcal N(x; 0, s + \epsilon)
+
+    As eps tends to 0 it is the gradient of the density itself, and the law that repels is a porous medium equation.
+
+    Parameters
+    ----------
+    x : places.
+    s, eps : as `kept`.
+
+    Source
+    ------
+    sander2022sinkformers, for the limit; the displacement derived by hand.
+    """
+    x, wide = np.asarray(x), s + eps
+    return np.asarray(-x / wide * np.exp(-(x**2) / (2 * wide)) / np.sqrt(2 * np.pi * wide))
+
+
 def factor(kind: str, exponent: float = 0.0) -> float:
     """The factor of the gradient of the log density to which the displacement over eps tends: 1, 1/2 or 1 - a.
 

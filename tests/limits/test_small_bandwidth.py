@@ -49,3 +49,12 @@ def test_softmax_spreads_by_the_implicit_formula():
 def test_unknown_kinds_are_refused():
     with pytest.raises(ValueError, match="softmax"):
         narrow.kept(S, EPS, "hardmax")
+
+
+def test_the_unnormalized_displacement_is_an_integral():
+    x, s, eps = 0.7, 1.3, 0.2
+    kernel = lambda y: np.exp(-((x - y) ** 2) / (2 * eps)) / np.sqrt(2 * np.pi * eps)  # noqa: E731
+    density = lambda y: np.exp(-(y**2) / (2 * s)) / np.sqrt(2 * np.pi * s)  # noqa: E731
+    expected = quad(lambda y: kernel(y) * density(y) * (y - x), -15, 15, epsabs=1e-13)[0] / eps
+    assert np.isclose(narrow.unnormalized(np.array(x), s, eps), expected, rtol=1e-9)
+    assert not np.isclose(narrow.unnormalized(np.array(x), s, 1.1 * eps), expected, rtol=1e-3)
