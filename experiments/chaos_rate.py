@@ -51,8 +51,8 @@ class ChaosRate(pt.AbstractClaim):
         solved = eqx.filter_jit(eqx.filter_vmap(lambda x0: pt.solve(flow, x0, plan)))
         errors, spread = [], []
         for n, key in zip(self.tokens, jax.random.split(jax.random.key(self.seed), len(self.tokens)), strict=True):
-            x = solved(self._starts(n, key)).complete().final
-            square = np.abs(np.asarray(x[..., 0] - 1j * x[..., 1]).mean(axis=1) - exact) ** 2
+            x = np.asarray(solved(self._starts(n, key)).complete().final)
+            square = np.abs((x[..., 0] - 1j * x[..., 1]).mean(axis=1) - exact) ** 2
             errors.append(np.sqrt(square.mean()))
             spread.append(square.std(ddof=1) / np.sqrt(self.replicas) / (2 * errors[-1]))
         n = np.asarray(self.tokens)

@@ -11,8 +11,10 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 import particles as pt
-from particles.chart import Curves, Panel
+from particles.chart import Panel
 from particles.declaration import option, parameter
+
+from .equiangular import compared, gaps_of, panels
 
 
 class ConsensusBetaZero(pt.AbstractClaim):
@@ -47,26 +49,13 @@ class ConsensusBetaZero(pt.AbstractClaim):
         flow = pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(0.1 if self.control else 0.0)))
         plan = pt.Plan(self.until, save=24, solver="Dopri8", rtol=1e-12, atol=1e-14)
         run = eqx.filter_vmap(lambda x0: pt.solve(flow, x0, plan))(jnp.stack(starts)).complete()
-        x, depth = np.asarray(run.tokens), np.asarray(run.times)[0]
-        i, j = np.triu_indices(n, 1)
-        gaps = np.sum((x[:, :, i] - x[:, :, j]) ** 2, axis=-1) / 2  # keeps its digits near consensus
-        first = np.asarray(self.starts)[:, None]
+        depth, first = np.asarray(run.times)[0], np.asarray(self.starts)[:, None]
         exact = n / ((1 + (n - 1) * first) / (1 - first) * np.exp(2 * depth) + n - 1)
-        at, overlap, gap = ("start", "depth"), {"symbol": "$g$"}, {"symbol": "$1-g$"}
-        return xr.Dataset(
-            {
-                "overlap": (at, 1 - gaps.mean(axis=-1), overlap | {"long_name": "mean over pairs"}),
-                "exact": (at, 1 - exact, overlap | {"long_name": "theory"}),
-                "gap": (at, gaps.mean(axis=-1), gap | {"long_name": "mean over pairs"}),
-                "exact_gap": (at, exact, gap | {"long_name": "theory"}),
-                "error": (at, np.abs(gaps.mean(axis=-1) - exact), {"long_name": "error"}),
-                "spread": (at, np.ptp(gaps, axis=-1), {"long_name": "spread of the overlaps"}),
-            },
-            coords={
-                "start": ("start", list(self.starts), {"long_name": "overlap at depth 0", "symbol": "$g_0$"}),
-                "depth": ("depth", depth, {"long_name": "depth", "symbol": "$t$"}),
-            },
-        )
+        coordinates = {
+            "start": ("start", list(self.starts), {"long_name": "overlap at depth 0", "symbol": "$g_0$"}),
+            "depth": ("depth", depth, {"long_name": "depth", "symbol": "$t$"}),
+        }
+        return compared(gaps_of(np.asarray(run.tokens)), exact, ("start", "depth")).assign_coords(coordinates)
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         reason = "error of the solver at rtol 1e-12"
@@ -76,10 +65,7 @@ class ConsensusBetaZero(pt.AbstractClaim):
         )
 
     def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:
-        return (
-            Curves("depth", ("overlap",), ("exact",), by="start", title="common overlap"),
-            Curves("depth", ("gap",), ("exact_gap",), by="start", log="y", title="approach to consensus"),
-        )
+        return panels("depth", "start")
 
     def shrunk(self) -> "ConsensusBetaZero":
         return dataclasses.replace(self, tokens=4, starts=(-0.3, 0.3))

@@ -66,7 +66,7 @@ class GaussianParticles(pt.AbstractClaim):
                 draws = self.draws * max(self.tokens) // n
                 key = jax.random.fold_in(jax.random.key(self.seed), n)
                 x = jnp.asarray(mean)[None, None, :] + jax.random.normal(key, (draws, n, 2)) @ (root.T / np.sqrt(2))
-                covariances = _covariances(law, x, until)
+                covariances = np.asarray(_covariances(law, x, until))
                 errors[j, k] = np.sqrt(np.mean(np.sum((covariances - sigma) ** 2, axis=(1, 2))))
             spread = covariances.std(axis=0, ddof=1) / np.sqrt(len(covariances))
             bias[k] = np.abs((covariances.mean(axis=0) - sigma) / spread).max()

@@ -105,7 +105,7 @@ class GaussianSinkhorn(pt.AbstractClaim):
 
         velocities = np.asarray(eqx.filter_jit(eqx.filter_vmap(seen))(jnp.asarray(self.forms)))[:, inner, 0]
         for a in np.asarray(self.forms):
-            _, slope = limits.gaussian_exact.sinkhorn_seen(a * np.eye(1))(np.zeros(1), self.variance * np.eye(1))
+            _, slope = limits.gaussian_exact.sinkhorn_seen(a * np.eye(1))(np.zeros(1), float(self.variance) * np.eye(1))
             formula.append(slope[0, 0])
         return velocities @ x[inner, 0] / np.sum(x[inner, 0] ** 2), np.asarray(formula)
 

@@ -83,8 +83,8 @@ class NoisyFluctuations(pt.AbstractClaim):
             plan = pt.Plan(kappa * self.until, save=frames, solver="Heun", dt=kappa * self.dt)
             x = pt.solve(flow, x0, plan, key=noise).tokens[frames // 3 :]
             angle = jnp.arctan2(x[..., 1], x[..., 0])
-            wave = jnp.exp(1j * jnp.arange(1, MODES + 1)[:, None, None] * angle[None])
-            return jnp.mean(jnp.abs(jnp.mean(wave, axis=2)) ** 2, axis=1)
+            phase = jnp.arange(1.0, MODES + 1)[:, None, None] * angle[None]
+            return jnp.mean(jnp.mean(jnp.cos(phase), axis=2) ** 2 + jnp.mean(jnp.sin(phase), axis=2) ** 2, axis=1)
 
         keys = jax.random.split(jax.random.key(self.seed), (len(kappas), self.replicas))
         return np.asarray(jax.jit(jax.vmap(jax.vmap(one, (None, 0))))(jnp.asarray(kappas), keys))

@@ -52,7 +52,7 @@ class RepulsionHeats(pt.AbstractClaim):
             plan = pt.Plan(self.until, save=self.frames, rtol=1e-6, atol=1e-8)
             run = pt.solve(pt.Flow(pt.Euclidean(), law), x, plan).complete()
             tight = pt.Plan(self.until, save=self.frames, solver="Dopri8", rtol=1e-12, atol=1e-14)
-            moments = pt.solve(limits.GaussianFlow(law), limits.stacked([0.0], [[1.0]]), tight).complete()
+            moments = pt.solve(limits.GaussianFlow(law), limits.stacked(np.zeros(1), np.eye(1)), tight).complete()
             depth = np.asarray(run.times)
             expected = limits.small_bandwidth.variance(depth, 1.0, eps, kind)
             variables |= {

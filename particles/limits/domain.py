@@ -23,6 +23,12 @@ class AbstractDomain(Declared):
     """A family of densities on a sphere, with the nodes on which their quadrature rests; all worked out on the host."""
 
     modes: eqx.AbstractVar[int]
+    nodes: eqx.AbstractVar[int]
+
+    def __check_init__(self):
+        least = int(np.ceil(LEAST_NODES * self.modes))
+        if self.nodes < least:
+            raise ValueError(f"{self.modes} modes need at least {least} nodes; got {self.nodes}")
 
     @property
     @abc.abstractmethod
@@ -112,10 +118,6 @@ class Circle(AbstractDomain):
     nodes: int = option(192, ge=4)
     sources: ClassVar[tuple[str, ...]] = ("boyd2001chebyshev",)
 
-    def __check_init__(self):
-        Declared.__check_init__(self)
-        _enough(self.nodes, self.modes)
-
     @property
     def components(self) -> int:
         return 2
@@ -194,10 +196,6 @@ class Zonal(AbstractDomain):
     around: int = option(32, ge=2)
     sources: ClassVar[tuple[str, ...]] = ("boyd2001chebyshev", "geshkovski2023perspective")
 
-    def __check_init__(self):
-        Declared.__check_init__(self)
-        _enough(self.nodes, self.modes)
-
     @property
     def components(self) -> int:
         return 1
@@ -266,8 +264,3 @@ class Zonal(AbstractDomain):
 
 def _normalized(rule: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
     return rule[0], rule[1] / rule[1].sum()
-
-
-def _enough(nodes: int, modes: int) -> None:
-    if nodes < LEAST_NODES * modes:
-        raise ValueError(f"{modes} modes need at least {int(np.ceil(LEAST_NODES * modes))} nodes; got {nodes}")

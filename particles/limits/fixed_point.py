@@ -177,7 +177,7 @@ def spectrum(block: Block, x: Float[Array, "n d"], largest: int = 6) -> np.ndarr
     return values[np.argsort(-np.abs(values))]
 
 
-def asymptotic_rate(residuals: Float[Array, " pass"], floor: float = 1e-11) -> float:
+def asymptotic_rate(residuals: Float[Array, " pass"] | Float[np.ndarray, " pass"], floor: float = 1e-11) -> float:
     """The factor by which a residual falls with each pass in the end: the geometric mean over its last third."""
     seen = np.asarray(residuals)
     seen = seen[np.isfinite(seen) & (seen > floor)]

@@ -12,20 +12,20 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from ..declaration import Declared, concrete
-from ..dynamics.base import AbstractFlow, Reading, at_precision
+from ..dynamics.base import at_precision
 from ..laws import AbstractLaw, Attention, Sum
 from ..laws.measure import Uniform
 from ..laws.score import AbstractScore
 from ..laws.value import AbstractOffered, AbstractValue
-from ..spaces import AbstractSpace, Euclidean
 from ..summation import AbstractSummation, Auto
+from .measure_flow import AbstractMeasureFlow
 
 FAR = 3.0  # how far from the origin a slot is looked at, to see that it is what its derivatives there say
 EXACT = 1e-9  # how far it may be off, relative to its size, in double precision
 ROUGH = 1e-4  # in single precision
 
 
-class GaussianFlow(AbstractFlow):
+class GaussianFlow(AbstractMeasureFlow):
     r"""The mean and the covariance of infinitely many Gaussian tokens that attention moves.
 
     .. math:: \dot m = u(m), \qquad \dot \Sigma = M \Sigma + \Sigma M^T, \qquad M = D u
@@ -65,22 +65,9 @@ class GaussianFlow(AbstractFlow):
             _check_slots(head)
 
     @property
-    def space(self) -> AbstractSpace:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Of the moments, which nothing constrains."""
-        return Euclidean()
-
-    @property
     def summation(self) -> AbstractSummation:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Of no use here: there are no pairs."""
         return Auto()
-
-    @property
-    def of_tokens(self) -> bool:
-        return False
-
-    @property
-    def readings(self) -> tuple[Reading, ...]:
-        return (Reading.ordinary,)
 
     def begin(self, x0: Float[Array, "k d"], key: PRNGKeyArray | None) -> Float[Array, "k d"]:
         return jnp.concatenate([x0[:1], (x0[1:] + x0[1:].T) / 2])
@@ -98,12 +85,6 @@ class GaussianFlow(AbstractFlow):
         moments = [_moved(head, mean, covariance) for head in _heads(at_precision(self.law, mean.dtype))]
         return sum(b for b, _ in moments), sum(slope for _, slope in moments)  # pyright: ignore[reportReturnType]
 
-    def tokens(self, state: Float[Array, "k d"]) -> Float[Array, "k d"]:
-        return state
-
-    def project(self, state: Float[Array, "k d"]) -> Float[Array, "k d"]:
-        return state
-
     def unsolved(self, t: Float[Array, ""], state: Float[Array, "k d"]) -> Any:
         return jnp.asarray(False)  # a closed form leaves nothing to iterate
 
@@ -119,9 +100,6 @@ class GaussianFlow(AbstractFlow):
         self.law.check_tokens(*shape)
         for head in _heads(self.law):
             _check_forms(head, shape[1])
-
-    def check_dim(self, d: int) -> None:
-        pass  # the rows are checked with the matrices of the law
 
 
 def stacked(mean: ArrayLike, covariance: ArrayLike) -> Float[Array, "k d"]:

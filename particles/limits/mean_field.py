@@ -11,20 +11,21 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float
 
 from ..declaration import Declared, concrete, parameter
-from ..dynamics.base import AbstractFlow, Reading, at_precision
+from ..dynamics.base import at_precision
 from ..laws import AbstractLaw
 from ..laws.attention import AbstractInteraction
-from ..spaces import AbstractSpace, Euclidean, Sphere
+from ..spaces import Sphere
 from ..summation import AbstractSummation, Auto
 from .domain import AbstractDomain, Circle
+from .measure_flow import AbstractMeasureFlow
 
 INVARIANT = 1e-9  # how far a law may change under a rotation about the axis, relative to its size
 
 
-class MeanField(AbstractFlow):
+class MeanField(AbstractMeasureFlow):
     r"""The density of infinitely many tokens on a sphere that a law moves: continuity, or with noise Fokker-Planck.
 
     .. math:: \partial_t \rho + \nabla\cdot(\rho\, P u[\rho]) = \tfrac{\sigma^2}{2} \Delta \rho
@@ -91,22 +92,6 @@ class MeanField(AbstractFlow):
                 "use matrices that commute with rotations about it"
             )
 
-    @property
-    def space(self) -> AbstractSpace:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Of the coefficients, which nothing constrains."""
-        return Euclidean()
-
-    @property
-    def of_tokens(self) -> bool:
-        return False
-
-    @property
-    def readings(self) -> tuple[Reading, ...]:
-        return (Reading.ordinary,)
-
-    def begin(self, x0: Float[Array, "k c"], key: PRNGKeyArray | None) -> Float[Array, "k c"]:
-        return x0
-
     def __call__(self, t: Float[Array, ""], state: Float[Array, "k c"], args: Any = None) -> Float[Array, "k c"]:
         slopes, eigenvalues = (jnp.asarray(a, state.dtype) for a in (self.domain.slopes(), self.domain.eigenvalues()))
         moved = jnp.einsum("akc,a->kc", slopes, self._masses(state) * self.speeds(t, state))
@@ -116,23 +101,23 @@ class MeanField(AbstractFlow):
         """The mass at each row of the domain."""
         return jnp.asarray(self.domain.weights(), state.dtype) * self.domain.density(state)
 
+    def _on(self, state: Float[Array, "k c"]) -> AbstractLaw:
+        """The law on the masses of the columns; a density that is hardly resolved dips below zero, and is cut there."""
+        mass = jnp.maximum(self._masses(state), 0)
+        return at_precision(self.law.on_masses(self.domain.spread(mass / jnp.sum(mass))), state.dtype)
+
     def speeds(self, t: Float[Array, ""], state: Float[Array, "k c"]) -> Float[Array, " a"]:
         """The speed of the tokens at each row of the domain, along its coordinate."""
-        domain, dtype = self.domain, state.dtype
-        mass = jnp.maximum(self._masses(state), 0)  # a density that is hardly resolved dips below
-        law = at_precision(self.law.on_masses(domain.spread(mass / jnp.sum(mass))), dtype)
-        rows, columns = (jnp.asarray(points, dtype) for points in (domain.rows(), domain.columns()))
+        domain, law = self.domain, self._on(state)
+        rows, columns = (jnp.asarray(points, state.dtype) for points in (domain.rows(), domain.columns()))
         if domain.together:
             velocity = law(t, rows, self.summation)
         else:
             velocity = _between(law, t, rows, columns, self.summation)
         return domain.speed(Sphere().tangent(rows, velocity))
 
-    def tokens(self, state: Float[Array, "k c"]) -> Float[Array, "k c"]:
-        return state
-
-    def project(self, state: Float[Array, "k c"]) -> Float[Array, "k c"]:
-        return state
+    def unsolved(self, t: Float[Array, ""], state: Float[Array, "k c"]) -> Bool[Array, ""]:
+        return self._on(state).unsolved(t, jnp.asarray(self.domain.rows(), state.dtype), self.summation)
 
     def check_tokens(self, x: Any) -> None:
         expected = (self.domain.modes, self.domain.components)
@@ -141,9 +126,6 @@ class MeanField(AbstractFlow):
                 f"the state of a MeanField are coefficients of shape {expected}, from domain.coefficients(density); "
                 f"got shape {getattr(x, 'shape', None)}"
             )
-
-    def check_dim(self, d: int) -> None:
-        pass  # coefficients have none
 
 
 def _between(

@@ -170,3 +170,11 @@ def test_a_density_is_differentiated_and_kept_like_tokens(tmp_path):
     assert float(slope) == pytest.approx(float(end(1.0 + 1e-4) - end(1.0 - 1e-4)) / 2e-4, rel=1e-4)
     record = pt.simulate(limits.MeanField(USA, domain), start, plan, tmp_path / "run", progress=False)
     np.testing.assert_allclose(record.dataset.tokens[-1, 0], [1.0, 0.0], atol=0)
+
+
+def test_an_inner_iteration_is_looked_at_on_the_density():
+    domain = limits.Circle(8, 24)
+    state = domain.coefficients(lambda theta: np.exp(np.cos(theta)))
+    for sweeps, missed in ((200, False), (1, True)):
+        law = pt.Attention(pt.DotProduct(4.0), normalizer=pt.Sinkhorn(sweeps=sweeps))
+        assert bool(eqx.filter_jit(limits.MeanField(law, domain).unsolved)(ZERO, state)) is missed
