@@ -50,9 +50,9 @@ class AbstractEquiangular(pt.AbstractClaim):
         coordinates = {
             "beta": ("beta", list(self.betas), {"long_name": "inverse temperature", "symbol": r"$\beta$"}),
             "time": ("time", np.linspace(0, 1, FRAMES + 1), share),
-            "depth": (("beta", "time"), depths, {"long_name": "depth", "symbol": "$t$"}),
         }
-        return compared(gaps, exact, ("beta", "time")).assign_coords(coordinates)
+        depth = (("beta", "time"), depths, {"long_name": "depth", "symbol": "$t$"})
+        return compared(gaps, exact, ("beta", "time")).assign_coords(coordinates).assign(depth=depth)
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         error, spread = float(np.nanmax(data.error)), float(data.spread.max())

@@ -56,34 +56,37 @@ class InjectedFixedPoint(pt.AbstractClaim):
             residuals.append(np.asarray(found.residuals))
             spectra.append(np.sort(np.abs(limits.fixed_point.spectrum(block, found.x)))[::-1])
         expected = [limits.injected.place(c, v, a) for a in self.slopes]
-        rates = [limits.injected.rates(c, v, a) for a in self.slopes]
-        rate = {"symbol": r"$\rho$"}
+        rates = np.asarray([limits.injected.rates(c, v, a) for a in self.slopes])
+        fine = np.linspace(min(self.slopes), max(self.slopes), 80)
+        places = np.outer([limits.injected.place(c, v, a) for a in fine], [1, -1])
+        curves = np.asarray([limits.injected.rates(c, v, a) for a in fine])
+        measured = [limits.fixed_point.asymptotic_rate(r) for r in residuals]
+        place, rate = {"symbol": "$x$"}, {"symbol": r"$\rho$"}
         return xr.Dataset(
             {
-                "place": (("slope", "token"), np.asarray(ends), {"long_name": "tokens", "symbol": "$x$"}),
-                "root": (("slope", "token"), np.outer(expected, [1, -1]), {"long_name": r"$\pm y$", "symbol": "$x$"}),
-                "measured": (
-                    "slope",
-                    [limits.fixed_point.asymptotic_rate(r) for r in residuals],
-                    rate | {"long_name": "measured rate"},
-                ),
+                "place": (("slope", "token"), np.asarray(ends), place | {"long_name": "tokens"}),
+                "root": (("slope", "token"), np.outer(expected, [1, -1]), place | {"long_name": r"$\pm y$"}),
+                "places": (("fine", "token"), places, place | {"long_name": r"$\pm y$"}),
+                "measured": ("slope", measured, rate | {"long_name": "measured rate"}),
                 "radius": ("slope", [s[0] for s in spectra], rate | {"long_name": "spectral radius"}),
-                "odd": ("slope", [r[0] for r in rates], rate | {"long_name": "odd displacements"}),
-                "even": ("slope", [r[1] for r in rates], rate | {"long_name": "even displacements"}),
+                "rate": ("slope", rates.max(axis=1), rate | {"long_name": "larger rate"}),
+                "odd": ("fine", curves[:, 0], rate | {"long_name": "odd displacements"}),
+                "even": ("fine", curves[:, 1], rate | {"long_name": "even displacements"}),
                 "residual": (("layer", "slope"), np.asarray(residuals).T, {"symbol": "$|T(x)-x|/|x|$"}),
             },
             coords={
                 "slope": ("slope", list(self.slopes), {"symbol": "$a$", "long_name": "slope of the logits"}),
+                "fine": ("fine", fine, {"symbol": "$a$", "long_name": "slope of the logits"}),
                 "layer": ("layer", np.arange(self.passes + 1), {"symbol": "$k$"}),
             },
         )
 
     def outside(self, data: xr.Dataset) -> str:
-        worst = float(np.maximum(data.odd, data.even).max())
+        worst = float(data.rate.max())
         return "" if worst < 1 else f"The fixed point must attract; the larger rate is {worst:g}."
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
-        rate = np.maximum(data.odd, data.even)
+        rate = data.rate
         wrong = float(np.abs(data.measured / rate - 1).max())
         return (
             pt.Check("error of the place", float(np.abs(data.place - data.root).max()), 0.0, 1e-10, "residual 1e-14"),
@@ -99,8 +102,8 @@ class InjectedFixedPoint(pt.AbstractClaim):
 
     def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:
         return (
-            Curves("slope", ("place",), ("root",), title="where the tokens end"),
-            Curves("slope", ("measured", "radius"), ("odd", "even"), title="rate of approach"),
+            Curves("slope", ("place",), ("places",), title="where the tokens end", along="fine"),
+            Curves("slope", ("measured", "radius"), ("odd", "even"), title="rate of approach", along="fine"),
             Curves("layer", ("residual",), by="slope", log="y", title="residual"),
         )
 

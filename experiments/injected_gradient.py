@@ -33,7 +33,7 @@ class InjectedGradient(pt.AbstractClaim):
     """
 
     minutes: ClassVar[float] = 0.5
-    injections: tuple[float, ...] = option((0.3, 0.5, 0.7, 0.9, 1.2, 1.6))
+    injections: tuple[float, ...] = option((0.3, 0.45, 0.5, 0.54, 0.6, 0.7, 0.9, 1.2, 1.6))
     slope: Float[Array, ""] = parameter(1.0, gt=0)
     value: Float[Array, ""] = parameter(0.6, gt=0, lt=1)
     control: bool = option(False)
@@ -48,17 +48,26 @@ class InjectedGradient(pt.AbstractClaim):
             start = jnp.asarray([[1.0], [-1.0]])
             if self.control:
                 return block(block(block(start)))[0, 0]
-            return limits.fixed_point.fixed_point(block, start, tolerance=1e-14).x[0, 0]
+            return limits.fixed_point.fixed_point(block, start, "Newton", tolerance=1e-14).x[0, 0]
 
         through = jax.jit(jax.vmap(jax.grad(upper)))(jnp.asarray(self.injections))
         exact = [limits.injected.sensitivity(c, v, a) for c in self.injections]
+        curve = np.linspace(min(self.injections), max(self.injections), 80)
         symbol = {"symbol": r"$\mathrm{d}y/\mathrm{d}c$"}
         return xr.Dataset(
             {
                 "derivative": ("injection", np.asarray(through), symbol | {"long_name": "through the solver"}),
                 "exact": ("injection", exact, symbol | {"long_name": r"$1/(1 - r)$"}),
+                "curve": (
+                    "fine",
+                    [limits.injected.sensitivity(c, v, a) for c in curve],
+                    symbol | {"long_name": r"$1/(1 - r)$"},
+                ),
             },
-            coords={"injection": ("injection", list(self.injections), {"symbol": "$c$"})},
+            coords={
+                "injection": ("injection", list(self.injections), {"symbol": "$c$"}),
+                "fine": ("fine", curve, {"symbol": "$c$", "long_name": "injection"}),
+            },
         )
 
     def outside(self, data: xr.Dataset) -> str:
@@ -70,7 +79,7 @@ class InjectedGradient(pt.AbstractClaim):
         return (pt.Check("error of dy/dc", wrong, 0.0, 1e-7, "tolerance of the residual over 1 - r"),)
 
     def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:
-        return (Curves("injection", ("derivative",), ("exact",)),)
+        return (Curves("injection", ("derivative",), ("curve",), along="fine"),)
 
     def shrunk(self) -> "InjectedGradient":
         return dataclasses.replace(self, injections=(0.5, 1.2))

@@ -63,7 +63,7 @@ class NoisyKuramoto(pt.AbstractClaim):
                 ),
             },
             coords={
-                "kappa": ("kappa", kappas, {"symbol": r"$\kappa$"}),
+                "kappa": ("kappa", kappas, {"symbol": r"$\kappa$", "long_name": "inverse noise"}),
                 "curve": ("curve", curve, {"symbol": r"$\kappa$", "long_name": "inverse noise"}),
             },
         )

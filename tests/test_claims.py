@@ -13,6 +13,7 @@ from particles import chart, config
 from particles.claim import AbstractClaim, claims, label
 from particles.declaration import described, option, replaced
 from particles.plots import figures
+from particles.record import keep
 from particles.record.reader import bibliography
 
 CLAIMS = claims()
@@ -20,12 +21,13 @@ CONFIGS = pathlib.Path(__file__).parent.parent / "configs" / "claims"
 
 
 @pytest.mark.parametrize("name", CLAIMS)
-def test_a_claim_holds_and_its_control_does_not(name):
+def test_a_claim_holds_and_its_control_does_not(name, tmp_path):
     claim = CLAIMS[name]().shrunk()
     data = claim.data()
     assert claim.outside(data) == ""
     checks = claim.checks(data)
     assert checks and all(check.holds for check in checks), [c for c in checks if not c.holds]
+    assert set(keep(tmp_path, data)) == {str(name) for name in data.data_vars}
     panels = claim.chart(data)
     assert panels and chart.read(chart.written(panels)) == panels
     for panel in panels:

@@ -22,9 +22,9 @@ def keep(directory: pathlib.Path, dataset: "xarray.Dataset") -> dict[str, str]:
         if path.exists():
             shutil.rmtree(path)
     group = zarr.create_group(scratch, zarr_format=3, attributes=_plain(dataset.attrs))
-    for name, variable in dataset.coords.items():
-        put_coordinate(group, str(name), np.asarray(variable.values), _plain(variable.attrs))
-    for name, variable in dataset.data_vars.items():
+    for name in dataset.indexes:
+        put_coordinate(group, str(name), np.asarray(dataset[name].values), _plain(dataset[name].attrs))
+    for name, variable in dataset.drop_vars(list(dataset.indexes)).variables.items():
         values = np.asarray(variable.values)
         array = group.create_array(
             str(name),
