@@ -82,6 +82,10 @@ class GrowthRates(pt.AbstractClaim):
         waves = np.asarray(ends)[np.arange(self.degrees), np.asarray(degrees), 0]
         return np.log(waves / AMPLITUDE) / float(self.until)
 
+    def outside(self, data: xr.Dataset) -> str:
+        grown = AMPLITUDE * float(np.exp(data.exact.max() * float(self.until)))
+        return "" if grown < 1e-4 else f"Waves are no longer small at `until`: the fastest has grown to {grown:.1e}."
+
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         wrong = float(np.abs(data.rate / data.exact - 1).max())
         fastest = [int(data.degree[int(k)]) for k in data.rate.argmax("degree")]

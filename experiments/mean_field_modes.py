@@ -70,6 +70,7 @@ class MeanFieldModes(pt.AbstractClaim):
                     np.abs(density - exact)[:, 1 : SHOWN + 1] + 1e-17,
                     wrong | {"long_name": "mean-field flow"},
                 ),
+                "tail": ("time", np.abs(exact[:, -1]), {"long_name": "size of the last mode"}),
                 "mass": ("time", np.abs(np.asarray(field)[:, 0, 0] - 1), {"long_name": "change of the mass"}),
             },
             coords={
@@ -77,6 +78,10 @@ class MeanFieldModes(pt.AbstractClaim):
                 "mode": ("mode", k, {"symbol": "$k$"}),
             },
         )
+
+    def outside(self, data: xr.Dataset) -> str:
+        tail = float(data.tail.max())
+        return "" if tail < 1e-9 else f"A cluster forms before `until`: the last of the modes has grown to {tail:.1e}."
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         reason = "solver; modes decay like those of the kernel"

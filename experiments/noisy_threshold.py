@@ -93,6 +93,10 @@ class NoisyThreshold(pt.AbstractClaim):
         index = np.arange(self.degrees)
         return np.log(ends[:, index, index + 1, 0] / AMPLITUDE) / float(self.until)
 
+    def outside(self, data: xr.Dataset) -> str:
+        grown = AMPLITUDE * float(np.exp(data.exact.max() * float(self.until)))
+        return "" if grown < 1e-5 else f"Waves are no longer small at `until`: the fastest has grown to {grown:.1e}."
+
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         wrong = float((np.abs(data.rate - data.exact) / np.abs(data.exact).max("around")).max())
         off = float(np.abs(data.crossing / data.threshold - 1).max())

@@ -65,6 +65,10 @@ class OttAntonsen(pt.AbstractClaim):
             },
         )
 
+    def outside(self, data: xr.Dataset) -> str:
+        left = float(data.exact.max()) ** self.tokens
+        return "" if left < 1e-9 else f"So few tokens do not sample a density so sharp: r^n = {left:.1e} at `until`."
+
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         reason = "solver; quantiles are exact up to r^n"
         return (pt.Check("largest error of r", float(data.error.max()), 0.0, 1e-8, reason),)

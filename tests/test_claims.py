@@ -58,6 +58,29 @@ def test_a_claim_has_a_config_that_says_all_of_it(name):
     assert described(loaded) == described(CLAIMS[name]())
 
 
+@pytest.mark.parametrize(
+    ("name", "parameters", "words"),
+    [
+        ("noisy_transition", {"below": 3.0}, "must lie between"),
+        ("noisy_kuramoto", {"kappas": (2.1,)}, "Too close to the threshold"),
+        ("noisy_fluctuations", {"around": (0.95,)}, "Too close to the threshold"),
+        ("shared_fixed_point", {"radii": (1.2, 0.5)}, "must contract"),
+        ("shared_fixed_point", {"radii": (0.8, -0.8)}, "no single rate"),
+        ("shared_contraction", {"lip": 2.0}, "does not keep the ball"),
+        ("injected_unique", {"slope": 1.0}, "must contract"),
+        ("consensus_beta_zero", {"starts": (-0.5,)}, "is not between"),
+        ("flat_repulsion", {"tokens": 5}, "even number"),
+    ],
+)
+def test_parameters_outside_the_assumptions_are_no_verdict(name, parameters, words):
+    assert words in CLAIMS[name](**parameters).outside(xr.Dataset())
+
+
+def test_what_is_measured_can_show_that_it_is_outside():
+    few = CLAIMS["ott_antonsen"](tokens=16, starts=(0.4,))
+    assert "do not sample" in few.outside(few.data())
+
+
 def test_configs_are_of_claims():
     assert {path.stem for path in CONFIGS.glob("*.toml")} == set(CLAIMS)
 
