@@ -103,7 +103,7 @@ def test_euler_normalize_is_the_published_step():
 
 
 def test_euler_normalize_is_euler_on_a_clock_of_each_token():
-    """normalize(x + h v) = normalize(x + h' P v), h' = h / (1 + h <x, v>); at h' = h it is false (laws.md, I20)."""
+    """normalize(x + h v) = normalize(x + h' P v), h' = h / (1 + h <x, v>); at h' = h it is false."""
     flow, h, x = FLOW, 0.3, X0
     plan = pt.Plan(until=h, save=1, solver="EulerNormalize", dt=h)
     v = flow.velocity(jnp.zeros(()), x)
@@ -115,7 +115,7 @@ def test_euler_normalize_is_euler_on_a_clock_of_each_token():
 
 
 def test_the_published_rk4_is_euler():
-    """One velocity for all stages makes all stages one: laws.md, trap 13."""
+    """One velocity for all stages makes all stages one."""
     plan = pt.Plan(until=2.0, save=4, solver="RK4Frozen", dt=1 / 8)
     frozen, euler, classical = (
         pt.solve(FLOW, X0, dataclasses.replace(plan, solver=name)).tokens for name in ("RK4Frozen", "Euler", "RK4")

@@ -51,7 +51,7 @@ def ends(solver, sigma=0.8, n=10_000, dt=1 / 256, until=1.0):
 
 @pytest.mark.parametrize("solver", ["Heun", "EulerHeun", "Euler"])
 def test_brownian_motion_on_the_sphere_forgets_at_its_rate(solver):
-    """E x(t) = exp(-sigma^2 (d-1) t / 2) x(0) (laws.md, I28); the step's bias, 0.5 dt, is half a standard error."""
+    """E x(t) = exp(-sigma^2 (d-1) t / 2) x(0); the step's bias, 0.5 dt, is half a standard error."""
     draws, expected = ends(solver)
     assert standard_errors(draws, expected) < 4
 
@@ -123,7 +123,7 @@ def drifts(flow, x, h, stratonovich=False):
 
 
 def test_the_drift_of_an_overlap_under_random_values():
-    """<m1,m2>(d - 2 + c^2) - ((d-1)/2) c (|m1|^2 + |m2|^2) at u = 0, sigma = 1 (laws.md, 2.8 and I29)."""
+    """<m1,m2>(d - 2 + c^2) - ((d-1)/2) c (|m1|^2 + |m2|^2) at u = 0, sigma = 1."""
     flow, x = matrix_flow(), on_sphere(3)
     m, c = np.asarray(flow.law.weights(x, flow.summation)) @ x, float(x[0] @ x[1])
     expected = (m[0] @ m[1]) * (1 + c**2) - c * (m[0] @ m[0] + m[1] @ m[1])

@@ -84,7 +84,7 @@ def slope(rescaled):
 
 
 def test_overdamped_tokens_follow_the_first_order_on_a_slow_clock():
-    """At t = friction s the distance is O(friction^-2) (laws.md, I14): slope 2 +- 0.1."""
+    """At t = friction s the distance is O(friction^-2): slope 2 +- 0.1."""
     assert abs(slope(rescaled=True) - 2) < 0.1
     assert abs(slope(rescaled=False) - 2) > 1  # on the wrong clock
 

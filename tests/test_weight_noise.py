@@ -105,7 +105,7 @@ def test_sharing(sharing, shape):
 
 
 def test_hardmax_under_gumbel_is_softmax_in_the_mean():
-    """laws.md, I13: the winner of s + log pi + Gumbel is j with the probability of softmax."""
+    """The winner of s + log pi + Gumbel is j with the probability of softmax."""
     gumbel = noises.Gumbel(0.0)
     z = jax.random.normal(KEY, (40_000, 7, 7))
     xi = np.asarray(gumbel.shift(z, lambda: z))
@@ -126,7 +126,7 @@ def test_softmax_under_gumbel_is_not_softmax_in_the_mean():
 
 
 def test_gumbel_noise_does_not_notice_a_split_token():
-    """laws.md, I25: a token split into halves wins as often as it did; under Gaussian noise it does not."""
+    """A token split into halves wins as often as it did; under Gaussian noise it does not."""
     split = np.log([0.5, 0.25, 0.25])
     z = jax.random.normal(KEY, (1, 40_000, 3))
     won = {}
@@ -143,7 +143,7 @@ def variance_error(draws, expected):
 
 
 def test_weibull_weights_have_their_variance():
-    """(pi^2 / 6 k^2) w_i^2 sum_j (delta_ij - w_j)^2 for large k (laws.md, 2.8); one more power of w is wrong."""
+    """(pi^2 / 6 k^2) w_i^2 sum_j (delta_ij - w_j)^2 for large k; one more power of w is wrong."""
     draws = drawn(noisy(noises.Weibull(100.0, 0.0)))
     spread = np.sum((np.eye(7)[None] - WEIGHTS[:, None, :]) ** 2, axis=2)
     expected = np.pi**2 / (6 * 100**2) * WEIGHTS**2 * spread
@@ -180,7 +180,7 @@ def test_gamma_noise_leaves_masked_tokens_masked_and_has_a_gradient():
 
 @pytest.mark.parametrize("noise", [noises.Gumbel(1.0, "row"), noises.Gaussian(2.0, 1.0, "row")])
 def test_softmax_does_not_notice_noise_of_rows(noise):
-    """laws.md, I36; Mean does, and noise of keys is a random mass."""
+    """A number added to a row cancels; Mean notices it, and noise of keys is a random mass."""
     flow = noisy(noise)
     np.testing.assert_allclose(drawn(flow, 1)[0], WEIGHTS, rtol=1e-12)
     loud = dataclasses.replace(LAW, normalizer=pt.Mean())
@@ -205,7 +205,7 @@ def test_noise_stands_still_within_a_step():
 
 
 def test_shorter_memory_averages():
-    """RMS distance to the averaged law falls like sqrt(tau) (laws.md, I13): 2 +- 0.3 for a quarter of tau."""
+    """RMS distance to the averaged law falls like sqrt(tau): 2 +- 0.3 for a quarter of tau."""
     law = pt.Attention(pt.DotProduct(0.0), value=pt.Difference())
     start = on_sphere(12)
 
