@@ -44,7 +44,7 @@ class ChaosRate(pt.AbstractClaim):
     sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective", "vuckovic2020mathematical")
 
     def data(self) -> xr.Dataset:
-        start = limits.circle_modes.push_forward(_place, 80)
+        start = limits.circle_modes.push_forward(limits.circle_modes.wavy, 80)
         exact = limits.circle_modes.follow([0.0, float(self.until)], start, float(self.beta))[-1, 1]
         flow = pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(self.beta), normalizer=pt.Mean()))
         plan = pt.Plan(self.until, save=1, solver="RK4", dt=0.05)
@@ -70,7 +70,7 @@ class ChaosRate(pt.AbstractClaim):
             u = jnp.broadcast_to(jnp.asarray(limits.circle_modes.quantiles(n))[None, :], (self.replicas, n))
         else:
             u = jax.random.uniform(key, (self.replicas, n), maxval=2 * jnp.pi)
-        angles = _place(u)
+        angles = limits.circle_modes.wavy(u)
         return jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
@@ -84,9 +84,3 @@ class ChaosRate(pt.AbstractClaim):
 
     def shrunk(self) -> "ChaosRate":
         return dataclasses.replace(self, tokens=(32, 256), replicas=128)
-
-
-def _place(u):
-    """A smooth law on the circle: that of this angle of a uniform one."""
-    module = np if isinstance(u, np.ndarray) else jnp
-    return u + 0.5 * module.sin(u) + 0.2 * module.cos(2 * u)

@@ -12,6 +12,7 @@ from scipy.integrate import solve_ivp
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
+from particles.claim import worst
 from particles.declaration import option, parameter
 from particles.limits import two_clusters
 
@@ -66,19 +67,23 @@ class EnergyStaircase(pt.AbstractClaim):
         stair = np.searchsorted(expected, depth)
         heights = np.asarray([_height(one) for one in labels])
         energy = {"symbol": r"$E/E_{\max}$"}
+        merged = np.full(len(expected), np.nan)
+        merged[: len(found)] = [one.depth for one in found[: len(expected)]]
+        left = {"long_name": "clusters left", "symbol": "$k$"}
         return xr.Dataset(
             {
                 "depth": ("length", np.where(depth > 0, depth, np.nan), {"long_name": "depth", "symbol": "$t$"}),
                 "energy": ("length", path["energy"], energy | {"long_name": "tokens"}),
                 "plateau": ("length", heights[stair], energy | {"long_name": "squared masses"}),
                 "excess": ("length", path["excess"], {"long_name": "energy over the plateau, less the bound"}),
-                "merged": ("merger", [one.depth for one in found], {"long_name": "tokens", "symbol": "$t$"}),
+                "merged": ("merger", merged, {"long_name": "tokens", "symbol": "$t$"}),
                 "expected": ("merger", expected, {"long_name": "angles, by SciPy", "symbol": "$t$"}),
+                "count": ((), len(found), {"long_name": "mergers found"}),
                 "last": ((), self._last(path), {"long_name": "depth of the last merger, by quadrature"}),
             },
             coords={
                 "length": ("length", path["length"], {"long_name": "length of the path", "symbol": "$s$"}),
-                "merger": ("merger", [one.clusters for one in found], {"long_name": "clusters left", "symbol": "$k$"}),
+                "merger": ("merger", [int(one.max()) + 1 for one in labels[1:]], left),
             },
         )
 
@@ -124,11 +129,12 @@ class EnergyStaircase(pt.AbstractClaim):
         return np.nan
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
-        off = float(np.max(np.abs(data.merged / data.expected - 1)))
+        off = worst(data.merged / data.expected - 1)
         last = float(data.merged[-1] / data["last"] - 1)
         excess = float(np.nanmax(data.excess))
         both = "both solvers; mergers are located to 1e-7"
         return (
+            pt.Check("number of mergers", int(data["count"]), data.sizes["merger"], 0, "a count"),
             pt.Check("largest relative error of a merger's depth", off, 0.0, 1e-6, both),
             pt.Check("relative error of the last depth, by quadrature", last, 0.0, 1e-6, "where the frame has it"),
             pt.Check(
@@ -200,6 +206,8 @@ def _mergers(angles: np.ndarray, beta: float) -> tuple[np.ndarray, list[np.ndarr
         for gap in watched:
             gap.terminal = True  # pyright: ignore[reportFunctionMemberAccess]
         path = solve_ivp(speed, (0, 1e9), theta, method="LSODA", rtol=1e-11, atol=1e-12, events=watched)
+        if path.status != 1:
+            raise pt.Failed(f"{labels[-1].max() + 1} clusters do not merge before depth 1e9: {path.message}")
         depth += float(path.t[-1])
         theta = path.y[:, -1]
         depths.append(depth)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
+from particles.claim import worst
 
 FRAMES = 24
 
@@ -55,7 +56,7 @@ class AbstractEquiangular(pt.AbstractClaim):
         return compared(gaps, exact, ("beta", "time")).assign_coords(coordinates).assign(depth=depth)
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
-        error, spread = float(np.nanmax(data.error)), float(data.spread.max())
+        error, spread = worst(data.error), worst(data.spread)
         return (
             pt.Check("largest error of the overlap", error, 0.0, *self.tolerance),
             pt.Check("largest spread of the overlaps", spread, 0.0, 1e-10, "error of the solver, one for all pairs"),
@@ -82,7 +83,7 @@ def compared(gaps: np.ndarray, exact: np.ndarray, at: tuple[str, ...]) -> xr.Dat
             "exact": (at, 1 - exact, overlap | {"long_name": "theory"}),
             "gap": (at, mean, gap | {"long_name": "mean over pairs"}),
             "exact_gap": (at, exact, gap | {"long_name": "theory"}),
-            "error": (at, np.where(error > 0, error, np.nan), wrong | {"long_name": "error of the mean"}),
+            "error": (at, error, wrong | {"long_name": "error of the mean"}),
             "spread": (at, np.ptp(gaps, axis=-1), {"long_name": "spread of the overlaps"}),
         }
     )

@@ -71,7 +71,7 @@ class GaussianParticles(pt.AbstractClaim):
             spread = covariances.std(axis=0, ddof=1) / np.sqrt(len(covariances))
             bias[k] = np.abs((covariances.mean(axis=0) - sigma) / spread).max()
             expected[k], found[k] = np.diag(sigma), np.diag(covariances.mean(axis=0))
-            error[k] = 4 * np.diag(spread)
+            error[k] = np.diag(spread)
         words, diagonal = {"symbol": r"$\|\hat\Sigma_n - \Sigma\|$"}, {"symbol": r"$\Sigma_{ii}$"}
         fitted = errors[-1] * np.sqrt(self.tokens[-1] / np.asarray(self.tokens))[:, None]
         return xr.Dataset(
@@ -80,7 +80,7 @@ class GaussianParticles(pt.AbstractClaim):
                 "root": (("tokens", "law"), fitted, words | {"long_name": "slope -1/2"}),
                 "bias": ("law", bias, {"long_name": "deviation in standard errors"}),
                 "variance": (("axis", "law"), found.T, diagonal | {"long_name": "tokens"}),
-                "standard_error": (("axis", "law"), error.T, {"long_name": "four standard errors"}),
+                "standard_error": (("axis", "law"), error.T, {"long_name": "standard error"}),
                 "moments": (("axis", "law"), expected.T, diagonal | {"long_name": "equations of the moments"}),
             },
             coords={

@@ -13,6 +13,7 @@ from scipy.linalg import expm
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
+from particles.claim import worst
 from particles.declaration import option, parameter
 
 
@@ -110,8 +111,8 @@ class GaussianSinkhorn(pt.AbstractClaim):
         return velocities @ x[inner, 0] / np.sum(x[inner, 0] ** 2), np.asarray(formula)
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
-        variance = float(np.abs(data.variance / data.law - 1).max())
-        slope = float(np.abs(data.slope / data.slope_law - 1).max())
+        variance = worst(data.variance / data.law - 1)
+        slope = worst(data.slope / data.slope_law - 1)
         mean = float(np.abs(data["mean"] - data.mean_law).max())
         reason = "a hundred times the error of a step"
         return (

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
+from particles.claim import worst
 from particles.declaration import option, parameter
 
 
@@ -89,8 +90,8 @@ class GaussianSoftmax(pt.AbstractClaim):
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         reason = "a hundred times the error of a step, for the growth of the covariance"
         return (
-            pt.Check("relative error of the covariance", float(data.error.max()), 0, 1e-9, reason),
-            pt.Check("relative error of the mean", float(data.mean_error.max()), 0, 1e-9, reason),
+            pt.Check("relative error of the covariance", worst(data.error), 0, 1e-9, reason),
+            pt.Check("relative error of the mean", worst(data.mean_error), 0, 1e-9, reason),
         )
 
     def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
+from particles.claim import worst
 from particles.declaration import option, parameter
 from particles.limits.equiangular import Kind
 
@@ -87,7 +88,7 @@ class GrowthRates(pt.AbstractClaim):
         return "" if grown < 1e-4 else f"Waves are no longer small at `until`: the fastest has grown to {grown:.1e}."
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
-        wrong = float(np.abs(data.rate / data.exact - 1).max())
+        wrong = worst(data.rate / data.exact - 1)
         fastest = [int(data.degree[int(k)]) for k in data.rate.argmax("degree")]
         expected = [limits.growth.fastest_mode(dim, float(self.beta), kind) for dim, kind in self._cases()]
         return (

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
+from particles.claim import worst
 from particles.declaration import option, parameter
 
 SHOWN = 5  # modes in the figure
@@ -46,10 +47,10 @@ class MeanFieldModes(pt.AbstractClaim):
         beta, plan = float(self.beta), pt.Plan(self.until, save=12, rtol=1e-11, atol=1e-13, solver="Dopri8")
         law = pt.Attention(pt.DotProduct(beta), normalizer=pt.Mean())
         moving = pt.Attention(pt.DotProduct(beta)) if self.control else law
-        angles = _place(limits.circle_modes.quantiles(self.tokens))
+        angles = limits.circle_modes.wavy(limits.circle_modes.quantiles(self.tokens))
         x0 = jnp.asarray(np.stack([np.cos(angles), np.sin(angles)], axis=1))
         run = pt.solve(pt.Flow(pt.Sphere(), moving), x0, plan).complete()
-        start = limits.circle_modes.push_forward(_place, self.modes)
+        start = limits.circle_modes.push_forward(limits.circle_modes.wavy, self.modes)
         flow = limits.MeanField(law, limits.Circle(self.modes, nodes=int(2.5 * self.modes)))
         field = pt.solve(flow, _coefficients(start), plan).complete().tokens
         exact = limits.circle_modes.follow(np.asarray(run.times), start, beta)
@@ -80,15 +81,15 @@ class MeanFieldModes(pt.AbstractClaim):
         )
 
     def outside(self, data: xr.Dataset) -> str:
-        tail = float(data.tail.max())
+        tail = worst(data.tail)
         return "" if tail < 1e-9 else f"A cluster forms before `until`: the last of the modes has grown to {tail:.1e}."
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         reason = "solver; modes decay like those of the kernel"
         return (
-            pt.Check("error of the tokens' modes", float(data.token_error.max()), 0.0, 1e-8, reason),
-            pt.Check("error of the mean-field flow", float(data.field_error.max()), 0.0, 1e-8, reason),
-            pt.Check("change of the mass", float(data.mass.max()), 0.0, 0.0, "kept to the bit"),
+            pt.Check("error of the tokens' modes", worst(data.token_error), 0.0, 1e-8, reason),
+            pt.Check("error of the mean-field flow", worst(data.field_error), 0.0, 1e-8, reason),
+            pt.Check("change of the mass", worst(data.mass), 0.0, 0.0, "kept to the bit"),
         )
 
     def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:
@@ -99,11 +100,6 @@ class MeanFieldModes(pt.AbstractClaim):
 
     def shrunk(self) -> "MeanFieldModes":
         return dataclasses.replace(self, tokens=128, modes=48, until=jnp.asarray(0.5))
-
-
-def _place(u: np.ndarray) -> np.ndarray:
-    """A smooth law on the circle: that of this angle of a uniform one."""
-    return u + 0.5 * np.sin(u) + 0.2 * np.cos(2 * u)
 
 
 def _coefficients(m: np.ndarray) -> jnp.ndarray:

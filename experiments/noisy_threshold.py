@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
+from particles.claim import worst
 from particles.declaration import option, parameter
 
 AMPLITUDE = 1e-7
@@ -99,7 +100,7 @@ class NoisyThreshold(pt.AbstractClaim):
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         wrong = float((np.abs(data.rate - data.exact) / np.abs(data.exact).max("around")).max())
-        off = float(np.abs(data.crossing / data.threshold - 1).max())
+        off = worst(data.crossing / data.threshold - 1)
         above, below = data.rate.sel(around=1.25), data.rate.sel(around=0.8)
         alone = float(((above[..., 0] > 0) & (below <= 0).all("degree")).all())
         return (

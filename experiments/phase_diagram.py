@@ -100,7 +100,7 @@ class PhaseDiagram(pt.AbstractClaim):
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         near = data.sel(beta=slice(0, float(self.compared)))
-        off = np.abs(near.transition / near.law - 1).max("beta").values
+        off = np.abs(near.transition / near.law - 1).max("beta", skipna=False).values
         last = pt.Check(
             f"depth of the transition in dimension {self.dims[-1]}, relative error",
             float(off[-1]),

@@ -15,9 +15,9 @@ from particles.declaration import option, parameter
 
 
 class RepulsionHeats(pt.AbstractClaim):
-    """Tokens that repel each other through a narrow kernel spread like heat: Sinkhorn half as fast as softmax.
+    """The variance of Gaussian tokens that repel each other through a narrow kernel is known at every depth and width.
 
-    The variance of Gaussian tokens on the line is known at every depth and every width of the kernel. It is held
+    As the width tends to 0 they spread like heat, under Sinkhorn half as fast as under softmax. The variance is held
     against the moments of infinitely many tokens, and against tokens that start as quantiles, whose tails are cut.
 
     Parameters

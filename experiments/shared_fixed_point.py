@@ -54,7 +54,7 @@ class SharedFixedPoint(pt.AbstractClaim):
         x0 = jnp.asarray(rng.normal(size=(self.starts, self.tokens, d)))
         biased = limits.fixed_point.Block(law, Affine(forward, None if self.control else bias))
         bare = limits.fixed_point.Block(law, Affine(forward))
-        there, nowhere = (np.asarray(self._passed(block, x0)) for block in (biased, bare))
+        there, nowhere = (np.asarray(self._clouds(block, x0)) for block in (biased, bare))
         distance = np.abs(there - expected).max(axis=(-2, -1)).T
         return xr.Dataset(
             {
@@ -68,14 +68,9 @@ class SharedFixedPoint(pt.AbstractClaim):
             coords={"layer": ("layer", np.arange(self.passes + 1), {"symbol": "$k$"})},
         )
 
-    def _passed(self, block: limits.fixed_point.Block, x0: jax.Array) -> jax.Array:
+    def _clouds(self, block: limits.fixed_point.Block, x0: jax.Array) -> jax.Array:
         """All tokens behind every layer, `[start layer token dim]`."""
-
-        def one(x: jax.Array) -> jax.Array:
-            moved = jax.lax.scan(lambda x, _: (block(x), block(x)), x, length=self.passes)[1]
-            return jnp.concatenate([x[None], moved])
-
-        return jax.jit(jax.vmap(one))(x0)
+        return jax.vmap(lambda x: limits.fixed_point.passed(block, x, self.passes))(x0)
 
     def _guide(self, distance: np.ndarray) -> np.ndarray:
         middle = self.passes // 2

@@ -84,7 +84,10 @@ class ThreeHyperplanes(pt.AbstractClaim):
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         most = float(data["count"][-1].max())
-        return (pt.Check("largest number of values", most, 3, 0, "a count", pt.Sense.at_most),)
+        return (
+            pt.Check("largest number of values", most, 3, 0, "a count", pt.Sense.at_most),
+            pt.Check("the same", most, 2, 0, "tokens that all agreed would have lost their scale", pt.Sense.at_least),
+        )
 
     def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:
         return (

@@ -15,9 +15,10 @@ from particles.declaration import option
 
 
 class Wendel(pt.AbstractClaim):
-    """Uniform tokens lie in an open hemisphere, where all must meet, with a probability that is a sum of binomials.
+    """Uniform tokens lie in an open hemisphere with a probability that is a sum of binomials.
 
-    Whether n tokens do is asked of linear programming: whether some w has <x_i, w> >= 1 for all of them.
+    Tokens in a hemisphere all meet. Whether n tokens lie in one is asked of linear programming: whether some w has
+    <x_i, w> >= 1 for all of them.
 
     Parameters
     ----------

@@ -134,7 +134,7 @@ def verify(
     Args:
         claims: names of claims; by default all. `particles list claims` names them.
         fast: small forms of all of them, a few seconds each.
-        controls: run the negative controls instead: laws broken on purpose, each of which must fail.
+        controls: run the negative controls instead: law or expectation broken on purpose, so that each must fail.
         out: folder for the run directories and verify.json.
         jobs: how many to run at once; by default one for each core.
         page: also write the scoreboard as a page of Markdown.
@@ -145,7 +145,7 @@ def verify(
     rows = scoreboard.verify(claims, out, fast=fast, control=controls, jobs=jobs)
     print(scoreboard.table(rows, controls))
     if page is not None:
-        scoreboard.page(rows, page)
+        scoreboard.page(rows, page, fast=fast, control=controls)
     return DONE if scoreboard.good(rows, controls) else VERDICT
 
 

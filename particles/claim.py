@@ -2,8 +2,8 @@
 
 A claim is a final class of its own file. It computes a dataset that holds what was measured beside what was expected;
 checks and figures are then made from that dataset alone, so a kept claim can be judged and drawn again without being
-computed again. It can also be run as its own negative control: a law that is broken on purpose, for which the same
-checks must fail.
+computed again. It can also be run as its own negative control: the law, or what is expected of it, is broken on
+purpose, and the same checks must fail.
 """
 
 import abc
@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import pathlib
 import pkgutil
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
+import numpy as np
 import tomli_w
 
 from . import machine
@@ -44,8 +46,8 @@ class AbstractClaim(AbstractExperiment):
     """A statement of the literature, held against a computation.
 
     A new one is a final class with the parameters of the experiment as fields and, as its docstring, the claim. Its
-    `control` says whether the law is broken on purpose: then the same checks must fail. `minutes` is its budget on two
-    cores, compilation included.
+    `control` says whether law or expectation is broken on purpose: then the same checks must fail. `minutes` is its
+    budget on two cores, compilation included.
     """
 
     minutes: ClassVar[float] = 1.0
@@ -87,8 +89,9 @@ class AbstractClaim(AbstractExperiment):
         return root / f"{self.label}-{self.identity()[:10]}"
 
     def identity(self) -> str:
-        """A hash of all that the numbers depend on: the parameters and the code that computes."""
-        text = json.dumps([described(self), machine.code_digest(), foreign_code(self)], sort_keys=True)
+        """A hash of all that the numbers depend on: the parameters, the code that computes, and its libraries."""
+        code = [machine.code_digest(), foreign_code(self), _package_digest(type(self)), machine.libraries()]
+        text = json.dumps([described(self), *code], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def measure(self, directory: pathlib.Path, *, resume: bool = False, progress: bool = False) -> Record:
@@ -152,6 +155,19 @@ class AbstractClaim(AbstractExperiment):
         return Verdict(claim, sources, outside=outside) if outside else Verdict(claim, sources, self.checks(data))
 
 
+def _package_digest(cls: type) -> str:
+    """A hash of every file of the package that a claim stands in: what they share counts for each of them."""
+    package = importlib.import_module(cls.__module__.rpartition(".")[0]) if "." in cls.__module__ else None
+    folders = [pathlib.Path(folder) for folder in getattr(package, "__path__", ())]
+    files = sorted(path for folder in folders for path in folder.glob("*.py"))
+    return hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()
+
+
+def worst(values: Any) -> float:
+    """The largest size among some numbers; no number if one of them is none, where `max` of xarray would skip it."""
+    return float(np.max(np.abs(np.asarray(values))))
+
+
 def label(cls: type) -> str:
     """The name of a claim: that of its class in lower case with underscores."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
@@ -159,8 +175,22 @@ def label(cls: type) -> str:
 
 @functools.cache
 def discover() -> None:
-    """Imports every installed package of claims, so that they join their family."""
+    """Imports every installed package of claims, so that they join their family.
+
+    Raises
+    ------
+    ValueError
+        If another package stands in the place of our own.
+    """
+    home = pathlib.Path(__file__).parent.parent
     for entry in importlib.metadata.entry_points(group=GROUP):
+        spec = importlib.util.find_spec(entry.module)
+        found = pathlib.Path((spec and spec.origin) or "").parent
+        if entry.name == __name__.partition(".")[0] and found != home / entry.module:
+            raise ValueError(
+                f"the package `{entry.module}` that Python finds is {found}, not the one installed beside particles; "
+                "run `particles`, not `python -m particles`, or from another folder"
+            )
         package: Any = entry.load()
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")

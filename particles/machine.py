@@ -114,10 +114,9 @@ def provenance() -> dict[str, object]:
     """Versions, machine and environment of this process: what a result may depend on beside its config."""
     import jax
 
-    names = (DISTRIBUTION, "jax", "jaxlib", "diffrax", "equinox", "optimistix", "lineax", "numpy", "zarr", "xarray")
     devices = jax.devices()
     return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in names}},
+        "versions": libraries(),
         "code": code_digest(),
         "host": socket.gethostname(),
         "machine": machine_type(),
@@ -125,6 +124,12 @@ def provenance() -> dict[str, object]:
         "devices": len(devices),
         "environment": {name: os.environ[name] for name in ("XLA_FLAGS", "JAX_PLATFORMS") if name in os.environ},
     }
+
+
+def libraries() -> dict[str, str]:
+    """The versions of what takes part in a computation."""
+    names = ("jax", "jaxlib", "diffrax", "equinox", "optimistix", "lineax", "numpy", "scipy", "zarr", "xarray")
+    return {"python": platform.python_version(), **{name: _version(name) for name in (DISTRIBUTION, *names)}}
 
 
 def _version(name: str) -> str:

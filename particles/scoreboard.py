@@ -54,7 +54,7 @@ def chosen(names: Iterable[str], fast: bool, control: bool) -> list[AbstractClai
         For a name that no claim has.
     """
     known: dict[str, Any] = dict(claims())
-    names = list(names) or list(known)
+    names = list(dict.fromkeys(names)) or list(known)
     strange = [name for name in names if name not in known]
     if strange:
         raise ValueError(f"no claim is called {strange[0]!r}.{nearest(strange[0], known)} `particles list claims`")
@@ -82,14 +82,17 @@ def verify(
     Raises
     ------
     ValueError
-        For a name that no claim has.
+        For a name that no claim has, or fewer jobs than one.
     """
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"`jobs` must be at least 1; got {jobs}")
     wanted = chosen(names, fast, control)
     order = sorted(range(len(wanted)), key=lambda k: -wanted[k].minutes)
     out.mkdir(parents=True, exist_ok=True)
     count = min(jobs or len(os.sched_getaffinity(0)), len(wanted))
     rows: dict[int, Row] = {}
     context = multiprocessing.get_context("spawn")
+    others = multiprocessing.active_children()
     pool = concurrent.futures.ProcessPoolExecutor(count, context, initializer=machine.prepare)
     try:
         waiting = {pool.submit(_judged, wanted[k].label, fast, control, out): k for k in order}
@@ -98,13 +101,13 @@ def verify(
             told = _told(row.outcome, control)
             print(f"[{len(rows)}/{len(wanted)}] {row.claim}: {told} ({row.seconds:.0f} s)", file=sys.stderr)
     except BaseException:
-        for process in multiprocessing.active_children():  # their work is not needed, and they may be long at it
+        for process in set(multiprocessing.active_children()) - set(others):  # their work is not needed any more
             process.terminate()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-    ordered = [rows[k] for k in range(len(wanted))]
-    replace_json(out / RESULTS, results(ordered, fast, control))
+        ordered = [rows[k] for k in sorted(rows)]
+        replace_json(out / RESULTS, results(ordered, fast, control))
     return ordered
 
 
@@ -210,29 +213,30 @@ def _finite(number: float) -> float | str:
     return number if abs(number) < float("inf") else str(number)
 
 
-def page(rows: Sequence[Row], path: pathlib.Path) -> None:
-    """Writes the scoreboard as a page of Markdown, a section for each claim."""
+def page(rows: Sequence[Row], path: pathlib.Path, *, fast: bool = False, control: bool = False) -> None:
+    """Writes the scoreboard as a page of Markdown, a section for each claim; `fast` and `control` as for `verify`."""
     counts = f"{sum(row.outcome is Outcome.holds for row in rows)} of {len(rows)}"
-    sections = "\n".join(_section(row) for row in rows)
-    replace(path, f"{HEADER.format(counts=counts)}\n{sections}".encode())
+    sections = "\n".join(_section(row, control) for row in rows)
+    form = " --fast" * fast + " --controls" * control
+    replace(path, f"{HEADER.format(counts=counts, form=form)}\n{sections}".encode())
 
 
 HEADER = """# Claims
 
-What `particles verify` found: {counts} claims hold. This page is made by `particles verify --page docs/claims.md`.
-Every number in the column "expected" is worked out anew in each run, from a formula or by another method. A check that
-fails is shown failing.
+What `particles verify{form}` found: {counts} claims hold. This page is made by that command, with `--page FILE`.
+What is expected is a number of the theory, or worked out from a formula or by another method when the claim is run, and
+never an earlier output. A check that fails is shown failing.
 """
 
 
-def _section(row: Row) -> str:
+def _section(row: Row, control: bool) -> str:
     cited = ", ".join(identifier(key) for key in row.verdict.sources)
     lines = [
         f"## {row.claim}",
         "",
         row.verdict.claim,
         "",
-        f"Source: {cited}. {row.seconds:.0f} s. **{row.outcome.value}**",
+        f"Source: {cited}. {row.seconds:.0f} s. **{_told(row.outcome, control)}**",
     ]
     if row.verdict.undecided:
         return "\n".join([*lines, "", row.verdict.undecided, ""])

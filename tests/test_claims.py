@@ -1,7 +1,10 @@
 """Every claim, shrunk: it holds, its negative control does not, its figure is drawn, its config says it."""
 
 import dataclasses
+import importlib
 import pathlib
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -10,7 +13,7 @@ import xarray as xr
 
 import particles as pt
 from particles import chart, config
-from particles.claim import AbstractClaim, claims, label
+from particles.claim import AbstractClaim, claims, label, worst
 from particles.declaration import described, option, replaced
 from particles.plots import figures
 from particles.record import keep
@@ -37,8 +40,9 @@ def test_a_claim_holds_and_its_control_does_not(name, tmp_path):
     assert len(drawn["chart"].figure.axes) >= len(panels)
     control = replaced(claim, {"control": True})
     broken = control.data()
-    if not control.outside(broken):
-        assert not all(check.holds for check in control.checks(broken)), "the negative control holds"
+    assert control.outside(broken) == ""
+    missed = [check for check in control.checks(broken) if not check.holds and np.isfinite(check.measured)]
+    assert missed, "the negative control holds"
 
 
 @pytest.mark.parametrize("name", CLAIMS)
@@ -79,6 +83,11 @@ def test_parameters_outside_the_assumptions_are_no_verdict(name, parameters, wor
 def test_what_is_measured_can_show_that_it_is_outside():
     few = CLAIMS["ott_antonsen"](tokens=16, starts=(0.4,))
     assert "do not sample" in few.outside(few.data())
+
+
+def test_the_page_of_claims_has_all_of_them():
+    page = (pathlib.Path(__file__).parent.parent / "docs" / "claims.md").read_text()
+    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == list(CLAIMS)
 
 
 def test_configs_are_of_claims():
@@ -202,3 +211,38 @@ def test_a_verdict_without_a_number_does_not_hold():
 def test_names():
     assert label(Halves) == "halves"
     assert all(dataclasses.fields(cls)[-1].name == "control" for cls in CLAIMS.values())
+
+
+def test_worst_does_not_skip_what_is_no_number():
+    values = xr.DataArray([0.1, float("nan"), -0.3])
+    assert float(np.abs(values).max()) == 0.3
+    assert np.isnan(worst(values)) and worst(values[[0, 2]]) == 0.3
+
+
+def test_a_claim_is_another_with_other_code_beside_it(tmp_path, monkeypatch):
+    package = tmp_path / "others"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "shared.py").write_text("NUMBER = 1\n")
+    text = pathlib.Path(__file__).read_text().split("class Halves")[1].split("\n\n\ndef ")[0]
+    head = "import numpy as np\nimport xarray as xr\nimport particles as pt\nfrom particles import chart\n"
+    head += "from particles.claim import AbstractClaim\nfrom particles.declaration import option\n\nclass Thirds"
+    (package / "thirds.py").write_text(head + text.replace("Halves", "Thirds"))
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("others.thirds")
+    first = module.Thirds().identity()
+    assert module.Thirds().identity() == first
+    (package / "shared.py").write_text("NUMBER = 2\n")
+    assert module.Thirds().identity() != first
+    (package / "shared.py").write_text("NUMBER = 1\n")
+    assert module.Thirds().identity() == first
+    monkeypatch.setattr("particles.machine.libraries", lambda: {"scipy": "0.1"})
+    assert module.Thirds().identity() != first
+
+
+def test_a_package_in_the_place_of_ours_is_not_run(tmp_path):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "__init__.py").write_text("raise SystemExit('somebody else')\n")
+    command = [sys.executable, "-m", "particles", "list", "claims"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "not the one installed beside particles" in done.stderr

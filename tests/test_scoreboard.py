@@ -62,6 +62,17 @@ def test_a_page_has_a_section_for_every_claim(tmp_path):
     assert "Too small." in text
 
 
+def test_a_page_says_which_form_it_is_of(tmp_path):
+    scoreboard.page([row("first", BAD)], tmp_path / "claims.md", fast=True, control=True)
+    text = (tmp_path / "claims.md").read_text()
+    assert "particles verify --fast --controls" in text and "**fails, as it must**" in text
+
+
+def test_fewer_jobs_than_one_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="`jobs` must be at least 1; got 0"):
+        scoreboard.verify((), tmp_path, jobs=0)
+
+
 def test_an_unknown_claim_is_named_with_the_nearest():
     with pytest.raises(ValueError, match="no claim is called 'equiangular_softmx'. Did you mean `equiangular_softmax`"):
         scoreboard.chosen(["equiangular_softmx"], False, False)

@@ -5,12 +5,15 @@ followed by SciPy: what `MeanField` and clouds of tokens are held against.
 """
 
 from collections.abc import Callable
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.special import iv, ive
 
-from .host import Depths, root
+from ..integration import Failed
+from .host import Depths, root, solved
 
 
 def push_forward(place: Callable[[np.ndarray], np.ndarray], modes: int, points: int = 4096) -> np.ndarray:
@@ -30,6 +33,12 @@ def push_forward(place: Callable[[np.ndarray], np.ndarray], modes: int, points: 
     """
     angles = place(quantiles(points))
     return np.exp(-1j * np.outer(np.arange(modes), angles)).mean(axis=1)
+
+
+def wavy(u: Any) -> Any:
+    """A smooth law on the circle in which every mode is present: that of this angle of a uniform one."""
+    module = np if isinstance(u, np.ndarray) else jnp
+    return u + 0.5 * module.sin(u) + 0.2 * module.cos(2 * u)
 
 
 def quantiles(count: int) -> np.ndarray:
@@ -83,7 +92,7 @@ def follow(t: Depths, start: np.ndarray, beta: float, kappa: float = np.inf) -> 
 
     y0 = np.concatenate([np.real(start), np.imag(start)])
     method = "DOP853" if np.isinf(kappa) else "Radau"
-    found = solve_ivp(rates, (0.0, depths[-1]), y0, method, depths, rtol=1e-11, atol=1e-13)
+    found = solved(solve_ivp(rates, (0.0, depths[-1]), y0, method, depths, rtol=1e-11, atol=1e-13))
     return found.y[:size].T + 1j * found.y[size:].T
 
 
@@ -100,6 +109,11 @@ def stationary(kappa: float, beta: float, modes: int = 40, first: float = 1.0, p
     first : m_1 to begin with, near the branch that is wanted: 1 for the ordered one.
     points : of the trapezoidal rule.
 
+    Raises
+    ------
+    Failed
+        If the iteration does not settle, which close to the threshold it does slowly.
+
     Source
     ------
     rigollet2025meanfield; the fixed-point form derived by hand.
@@ -115,7 +129,7 @@ def stationary(kappa: float, beta: float, modes: int = 40, first: float = 1.0, p
         if np.abs(moved - m).max() < 1e-14:
             return moved
         m = moved
-    return m
+    raise Failed(f"the density did not settle at kappa = {kappa:g}, beta = {beta:g}: too close to the threshold")
 
 
 def order_parameter(kappa: float) -> float:

@@ -54,7 +54,7 @@ def converge(
     Raises
     ------
     ValueError
-        If the numbers of layers have no depths in common at which to look.
+        If the numbers of layers are not multiples of the first.
     Failed
         If a run did not come to its end.
 
@@ -67,7 +67,7 @@ def converge(
     lu2020understanding, for order 2 of a split layer.
     """
     looks = int(np.gcd.reduce([LOOKS, *layers]))
-    if any(count % layers[0] for count in layers) or looks < 1:
+    if any(count % layers[0] for count in layers):
         raise ValueError(f"`layers` must be multiples of the first; got {list(layers)}")
     end = as_float(until)
     exact = solve(network.limit(), x0, _exactly(end, looks, max(tolerance, FINEST * float(jnp.finfo(x0.dtype).eps))))

@@ -21,6 +21,8 @@ from ..summation import AbstractSummation, Auto
 
 DENSE = 1500  # coordinates up to which a Jacobian is formed
 
+UNSOLVED = 1e-4  # relative residual from which on a derivative is told to be none
+
 METHODS = ("iteration", "Newton")
 
 
@@ -137,6 +139,12 @@ def _pass(block: Block, x: Float[Array, "n d"], method: str) -> Float[Array, "n 
     return optimistix.root_find(lambda x, _: block(x) - x, solver, x, max_steps=1, throw=False).value
 
 
+@eqx.filter_jit
+def passed(block: Block, x: Float[Array, "n d"], passes: int) -> Float[Array, "pass n d"]:
+    """The tokens before the first pass and after each."""
+    return jnp.concatenate([x[None], jax.lax.scan(lambda x, _: (block(x), block(x)), x, length=passes)[1]])
+
+
 def residual_of(block: Block, x: Float[Array, "n d"]) -> Float[Array, ""]:
     """|T(x) - x| / |x|, each the largest coordinate; |T(x) - x| where x is zero."""
     size = jnp.max(jnp.abs(x))
@@ -144,10 +152,12 @@ def residual_of(block: Block, x: Float[Array, "n d"]) -> Float[Array, ""]:
 
 
 def _tangent(linear: Any, y: Float[Array, "n d"]) -> Float[Array, "n d"]:
-    """Solves a linear equation of which only products are known, or its transpose."""
+    """Solves a linear equation of which only products are known, or its transpose; NaN where that did not converge."""
 
     def inverse(apply: Any, y: Float[Array, "n d"]) -> Float[Array, "n d"]:
-        return jax.scipy.sparse.linalg.gmres(apply, y, tol=1e-12, restart=40, maxiter=100)[0]
+        x = jax.scipy.sparse.linalg.gmres(apply, y, tol=1e-12, restart=40, maxiter=100)[0]
+        wrong = jnp.max(jnp.abs(apply(x) - y))
+        return jnp.where(wrong <= UNSOLVED * jnp.max(jnp.abs(y)), x, jnp.nan)
 
     return jax.lax.custom_linear_solve(linear, y, inverse, inverse)
 
@@ -178,8 +188,25 @@ def spectrum(block: Block, x: Float[Array, "n d"], largest: int = 6) -> np.ndarr
 
 
 def asymptotic_rate(residuals: Float[Array, " pass"] | Float[np.ndarray, " pass"], floor: float = 1e-11) -> float:
-    """The factor by which a residual falls with each pass in the end: the geometric mean over its last third."""
+    """The factor by which a residual falls with each pass in the end: the geometric mean over its last third.
+
+    Parameters
+    ----------
+    residuals : of a fixed point, or any numbers that fall geometrically.
+    floor : smaller ones are rounding and left out.
+
+    Returns
+    -------
+    float
+        NaN where fewer than two are left.
+
+    Source
+    ------
+    bai2019deep.
+    """
     seen = np.asarray(residuals)
     seen = seen[np.isfinite(seen) & (seen > floor)]
+    if len(seen) < 2:
+        return float("nan")
     tail = seen[-max(2, len(seen) // 3) :]
     return float((tail[-1] / tail[0]) ** (1 / (len(tail) - 1)))

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.linalg import null_space, sqrtm
 
-from .host import Depths, root
+from .host import Depths, root, solved
 
 Seen = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -195,7 +195,5 @@ def follow(
 
     depths = np.asarray(t, float)
     start = np.concatenate([mean, covariance.ravel()])
-    solution = solve_ivp(rate, (0, depths[-1]), start, "DOP853", depths, rtol=1e-12, atol=1e-14)
-    if not solution.success:
-        raise ValueError(f"the moments could not be followed: {solution.message}")
+    solution = solved(solve_ivp(rate, (0, depths[-1]), start, "DOP853", depths, rtol=1e-12, atol=1e-14))
     return solution.y[:d].T, solution.y[d:].T.reshape(-1, d, d)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from .equiangular import log_odds, pull, weight
-from .host import Depths
+from .host import Depths, solved
 
 PLACEMENTS = ("Post", "Pre", "Peri", "Mix", "NGPT", "SqrtDepth")
 
@@ -68,9 +68,8 @@ def follow(
         if end <= begin:
             continue
         asked = np.unique(np.append(inside, end))
-        solution = solve_ivp(rate, (begin, end), state, "DOP853", asked, args=(begin == 0.0,), rtol=1e-12, atol=1e-12)
-        if not solution.success:
-            raise ValueError(f"the overlap could not be followed: {solution.message}")
+        span, first_part = (begin, end), (begin == 0.0,)
+        solution = solved(solve_ivp(rate, span, state, "DOP853", asked, args=first_part, rtol=1e-12, atol=1e-12))
         parts.append(solution.y[:, : len(inside)])
         state = solution.y[:, -1]
     u, log_radius = np.concatenate(parts, axis=1)

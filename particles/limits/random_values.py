@@ -11,7 +11,7 @@ from ..laws import Attention, DotProduct
 from ..laws.norm import Post
 from ..laws.value import Linear
 from ..summation import Dense
-from .host import Depths
+from .host import Depths, solved
 
 
 def overlap(t: Depths, start: float, n: int, d: int) -> np.ndarray:
@@ -34,7 +34,7 @@ def overlap(t: Depths, start: float, n: int, d: int) -> np.ndarray:
         return (1 - g) * (d - 2 - g) * (1 + (n - 1) * g) / (d * n)
 
     depths = np.asarray(t, float)
-    return solve_ivp(rate, (0, depths[-1]), [start], "DOP853", depths, rtol=1e-11, atol=1e-13).y[0]
+    return solved(solve_ivp(rate, (0, depths[-1]), [start], "DOP853", depths, rtol=1e-11, atol=1e-13)).y[0]
 
 
 def limit(t: Depths, start: float, n: int) -> np.ndarray:

@@ -70,7 +70,10 @@ def factor(kind: str, exponent: float = 0.0) -> float:
     ------
     sander2022sinkformers; the factors derived by hand.
     """
-    return {"softmax": 1.0, "sinkhorn": 0.5, "density": 1 - exponent}[kind]
+    factors = {"softmax": 1.0, "sinkhorn": 0.5, "density": 1 - exponent}
+    if kind not in factors:
+        raise ValueError(f'`kind` must be "softmax", "sinkhorn" or "density"; got {kind!r}')
+    return factors[kind]
 
 
 def variance(t: Depths, start: float, eps: float, kind: str, exponent: float = 0.0) -> np.ndarray:

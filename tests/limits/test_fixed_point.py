@@ -87,6 +87,7 @@ def test_an_unknown_method_is_refused():
 
 def test_two_injected_tokens():
     c, v, a = 0.7, 0.6, 1.3
+    assert limits.injected.unique(0.62) and not limits.injected.unique(0.63)
     y = limits.injected.place(c, v, a)
     assert y == pytest.approx(c + v * y * np.tanh(a * y * y), rel=1e-13)
     step = 1e-6
@@ -97,5 +98,5 @@ def test_two_injected_tokens():
     )
     values = np.sort(np.abs(spectrum(pair, jnp.asarray([[y], [-y]]))))
     np.testing.assert_allclose(values, np.sort(np.abs(limits.injected.rates(c, v, a))), rtol=1e-10)
-    with pytest.raises(ValueError, match="below 1"):
-        limits.injected.place(c, 1.0, a)
+    with pytest.raises(ValueError, match=r"below 0\.624"):
+        limits.injected.place(c, 0.9, a)
