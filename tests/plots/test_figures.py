@@ -29,14 +29,16 @@ SERVED = {
     "one token": {"observables", "trajectories", "timelapse"},
     "one token in the plane": {"observables", "trajectories", "timelapse"},
 }
-"""Which kinds serve a sample; all, where nothing is said."""
+"""Which kinds serve a sample; all that are for runs, where nothing is said."""
+
+OF_RUNS = {"trajectories", "timelapse", "observables", "cosines"}
 
 
 @pytest.mark.parametrize("sample", stored.SAMPLES)
 def test_every_figure_draws_every_dataset_it_does_not_refuse(sample):
     dataset = stored.SAMPLES[sample]()
     before = dict(matplotlib.rcParams)
-    assert set(suitable(dataset)) == SERVED.get(sample, set(kinds()))
+    assert set(suitable(dataset)) == SERVED.get(sample, OF_RUNS)
     for name, plate in figures(dataset):
         assert isinstance(plate.figure, Figure), name
         assert plate.figure.axes, name
@@ -49,7 +51,7 @@ def test_every_figure_draws_every_dataset_it_does_not_refuse(sample):
 
 
 def test_kinds_are_found_by_their_name():
-    assert set(kinds()) == {"trajectories", "timelapse", "observables", "cosines"}
+    assert set(kinds()) == {*OF_RUNS, "chart"}
     assert set(kinds().values()) == set(family(AbstractFigure).values())
     with pytest.raises(ValueError, match=r"unknown figure `trajectory`.*Did you mean `trajectories`"):
         kind("trajectory")

@@ -53,7 +53,8 @@ def test_text_in_an_svg_is_text(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "suffix"), [*((name, "png") for name in kinds()), ("cosines", "pdf"), ("cosines", "svg")]
+    ("name", "suffix"),
+    [*((name, "png") for name in kinds() if name != "chart"), ("cosines", "pdf"), ("cosines", "svg")],
 )
 def test_the_same_dataset_gives_the_same_bytes(name, suffix, tmp_path):
     for attempt in "ab":
