@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 import particles as pt
 from particles.chart import Curves, Panel
-from particles.claim import worst
+from particles.claim import most
 from particles.declaration import option, parameter
 
 
@@ -88,7 +88,7 @@ class AttentionClt(pt.AbstractClaim):
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         entries = pt.Check(
-            "largest error of an entry, over the trace", worst(data.entries), 0, 10 / self.draws**0.5, "sampling"
+            "largest error of an entry, over the trace", most(data.entries), 0, 10 / self.draws**0.5, "sampling"
         )
         return entries, *(
             pt.Check(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
-from particles.claim import worst
+from particles.claim import most
 from particles.declaration import option, parameter
 
 
@@ -66,7 +66,7 @@ class CausalSecondToken(pt.AbstractClaim):
         )
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
-        largest = worst(data.error)
+        largest = most(data.error)
         return (pt.Check("largest error of the overlap", largest, 0.0, 1e-9, "error of the solver at rtol 1e-12"),)
 
     def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 import particles as pt
 from particles.chart import Curves, Map, Panel
-from particles.claim import worst
+from particles.claim import most
 from particles.declaration import option, parameter
 
 NOTHING = 1e-17  # what is less than rounding is drawn as this
@@ -89,7 +89,7 @@ class CausalTriangle(pt.AbstractClaim):
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         return (
             pt.Check("way of the first token", float(data["first"]), 0.0, 1e-14, "rounding"),
-            pt.Check("largest response to later tokens", worst(data.before), 0.0, 1e-14, "rounding"),
+            pt.Check("largest response to later tokens", most(data.before), 0.0, 1e-14, "rounding"),
             pt.Check(
                 "least response to earlier tokens",
                 float(data.after.min()),

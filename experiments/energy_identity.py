@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
-from particles.claim import worst
+from particles.claim import most
 from particles.declaration import option, parameter
 from particles.observables import Energy
 
@@ -106,7 +106,7 @@ class EnergyIdentity(pt.AbstractClaim):
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         least, sense = float(data.rise.min()), pt.Sense.at_least
         return (
-            pt.Check("largest error of dE/dt, relative", worst(data.error), 0.0, 1e-10, "rounding of sums"),
+            pt.Check("largest error of dE/dt, relative", most(data.error), 0.0, 1e-10, "rounding of sums"),
             pt.Check("least step of the energy, uphill", least, 0.0, 1e-12, "rounding, relative", sense),
         )
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
-from particles.claim import worst
+from particles.claim import most, worst
 
 FRAMES = 24
 
@@ -56,7 +56,7 @@ class AbstractEquiangular(pt.AbstractClaim):
         return compared(gaps, exact, ("beta", "time")).assign_coords(coordinates).assign(depth=depth)
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
-        error, spread = worst(data.error), worst(data.spread)
+        error, spread = worst(data.error), most(data.spread)
         return (
             pt.Check("largest error of the overlap", error, 0.0, *self.tolerance),
             pt.Check("largest spread of the overlaps", spread, 0.0, 1e-10, "error of the solver, one for all pairs"),

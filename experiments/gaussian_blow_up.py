@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
-from particles.claim import worst
+from particles.claim import most
 from particles.declaration import option
 
 STEPS = 2000  # enough to come as close to a blow-up as numbers of 16 digits tell
@@ -88,7 +88,7 @@ class GaussianBlowUp(pt.AbstractClaim):
         )
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
-        ended, extrapolated = worst(data.ended_error), worst(data.error)
+        ended, extrapolated = most(data.ended_error), most(data.error)
         return (
             pt.Check("runs that do not come to their end", float(data.failed.sum()), self.members, 0, "a count"),
             pt.Check("depth where a run ends, relative error", ended, 0, 1e-8, "the solver's error"),

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
-from particles.claim import worst
+from particles.claim import most
 from particles.declaration import option, parameter
 
 
@@ -84,7 +84,7 @@ class GaussianL2(pt.AbstractClaim):
         off = float(np.abs(last / (2 * float(self.value) * data.member) - 1).max())
         least = float(data.law[-2].min()) * 2 * float(np.min(np.asarray(self.keys))) ** 2
         return (
-            pt.Check("variance, relative error", worst(data.error), 0, 1e-9, "a hundred times that of a step"),
+            pt.Check("variance, relative error", most(data.error), 0, 1e-9, "a hundred times that of a step"),
             pt.Check("late rate over 2vq/k, off 1 by", off, 0, 1 / (1 + least), "the exact rate is less by this share"),
         )
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
-from particles.claim import worst
+from particles.claim import most
 from particles.declaration import option, parameter
 
 
@@ -89,7 +89,7 @@ class GaussianLowRank(pt.AbstractClaim):
         return "" if self.rows < self.dim else "the query matrix needs fewer rows than there are dimensions"
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
-        rank = int((np.abs(data.left) > 1e-6 * worst(data.left)).sum())
+        rank = int((np.abs(data.left) > 1e-6 * most(data.left)).sum())
         early = data.sel(depth=slice(float(self.until) / 100, None))
         slope = limits.depth.slope(early.depth.values, early.distance.values)
         return (

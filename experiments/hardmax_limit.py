@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 import particles as pt
 from particles.chart import Curves, Panel
-from particles.claim import worst
+from particles.claim import most
 from particles.declaration import option, parameter
 
 
@@ -92,7 +92,7 @@ class HardmaxLimit(pt.AbstractClaim):
         falls = float(np.max(data.midway.values[1:] / data.midway.values[:-1]))
         at_most = pt.Sense.at_most
         return (
-            pt.Check("largest error over its bound", worst(data.ratio), 1.0, 0.0, "an inequality", at_most),
+            pt.Check("largest error over its bound", most(data.ratio), 1.0, 0.0, "an inequality", at_most),
             pt.Check("error half way over that of half of beta", falls, 1.0, 0.0, "it falls with beta", at_most),
         )
 

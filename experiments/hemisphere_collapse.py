@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 import particles as pt
 from particles.chart import Curves, Panel
-from particles.claim import worst
+from particles.claim import most
 from particles.declaration import option, parameter
 
 NEAR = 1e-8  # of 1 - alpha: closer than this to consensus, where it ends is not known well enough
@@ -112,7 +112,7 @@ class HemisphereCollapse(pt.AbstractClaim):
         return (
             pt.Check("least step of min <x, w>", fall, 0.0, 1e-9, "error of the solver", at_least),
             pt.Check("least excess of the rate of alpha", slack, 0.0, 1e-9, "error of the solver", at_least),
-            pt.Check("largest width at the end", worst(data.apart), 0.0, 1e-2, "collapse is under way"),
+            pt.Check("largest width at the end", most(data.apart), 0.0, 1e-2, "collapse is under way"),
         )
 
     def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:

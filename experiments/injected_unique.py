@@ -13,7 +13,7 @@ import particles as pt
 from particles import limits
 from particles.analysis import lipschitz
 from particles.chart import Curves, Panel
-from particles.claim import worst
+from particles.claim import most, worst
 from particles.declaration import option, parameter
 
 
@@ -101,14 +101,14 @@ class InjectedUnique(pt.AbstractClaim):
         return "" if factor < 1 else f"The layer must contract; the proved factor is {factor:g}."
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
-        wrong = worst(data.apart)
+        wrong = most(data.apart)
         ratio, factor = worst(data.ratio), float(data.factor[0])
         return (
             pt.Check("largest distance between the ends", wrong, 0.0, 1e-8, "tolerances over 1 - rho"),
             pt.Check(
                 "largest ratio of displacements", ratio, factor, 1e-9, "an inequality; rounding", pt.Sense.at_most
             ),
-            pt.Check("largest residual", worst(data["last"]), 0.0, 1e-8, "tolerance of the flow"),
+            pt.Check("largest residual", most(data["last"]), 0.0, 1e-8, "tolerance of the flow"),
         )
 
     def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
-from particles.claim import worst
+from particles.claim import most
 from particles.declaration import option, parameter
 
 
@@ -67,12 +67,12 @@ class OttAntonsen(pt.AbstractClaim):
         )
 
     def outside(self, data: xr.Dataset) -> str:
-        left = worst(data.exact) ** self.tokens
+        left = most(data.exact) ** self.tokens
         return "" if left < 1e-9 else f"So few tokens do not sample a density so sharp: r^n = {left:.1e} at `until`."
 
     def checks(self, data: xr.Dataset) -> tuple[pt.Check, ...]:
         reason = "solver; quantiles are exact up to r^n"
-        return (pt.Check("largest error of r", worst(data.error), 0.0, 1e-8, reason),)
+        return (pt.Check("largest error of r", most(data.error), 0.0, 1e-8, reason),)
 
     def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:
         return (

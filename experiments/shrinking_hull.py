@@ -12,7 +12,7 @@ from scipy.linalg import expm
 
 import particles as pt
 from particles.chart import Curves, Panel
-from particles.claim import worst
+from particles.claim import most
 from particles.declaration import option, parameter
 
 DIRECTIONS = 64
@@ -87,7 +87,7 @@ class ShrinkingHull(pt.AbstractClaim):
         return (
             pt.Check(
                 "largest step of a support function over the hull's size",
-                worst(data.growth),
+                most(data.growth),
                 0.0,
                 1e-8,
                 "error of the solver at rtol 1e-10",

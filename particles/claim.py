@@ -163,9 +163,14 @@ def _package_digest(cls: type) -> str:
     return hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()
 
 
+def most(values: Any) -> float:
+    """The largest of some numbers; no number if one of them is none, where `max` of xarray would skip it."""
+    return float(np.max(np.asarray(values)))
+
+
 def worst(values: Any) -> float:
-    """The largest size among some numbers; no number if one of them is none, where `max` of xarray would skip it."""
-    return float(np.max(np.abs(np.asarray(values))))
+    """The largest size among some numbers; no number if one of them is none."""
+    return most(np.abs(np.asarray(values)))
 
 
 def label(cls: type) -> str:
