@@ -103,4 +103,4 @@ class GrowthRates(pt.AbstractClaim):
         return (Curves("degree", ("rate",), ("exact",), by="case", log="y"),)
 
     def shrunk(self) -> "GrowthRates":
-        return dataclasses.replace(self, spheres=(3,), degrees=4)
+        return dataclasses.replace(self, spheres=(2,), degrees=4)

@@ -120,4 +120,4 @@ class NoisyKuramoto(pt.AbstractClaim):
         return (Curves("kappa", ("order", "field"), ("branch",), error="spread", along="curve"),)
 
     def shrunk(self) -> "NoisyKuramoto":
-        return dataclasses.replace(self, tokens=64, replicas=4, kappas=(1.0, 4.0), until=jnp.asarray(15.0))
+        return dataclasses.replace(self, tokens=64, replicas=4, kappas=(4.0,), until=jnp.asarray(15.0))
