@@ -25,7 +25,7 @@ class DepthExactLayers(pt.AbstractClaim):
     tokens, beta, overlap : of the equiangular start and of softmax attention.
     steps : the steps h of the layers.
     layers : how many layers.
-    control : the negative control: the map of layers that project A before they add it.
+    control : the negative control: layers that add A with its radial part taken away.
 
     Source
     ------
@@ -43,16 +43,17 @@ class DepthExactLayers(pt.AbstractClaim):
 
     def data(self) -> xr.Dataset:
         n, beta, start = self.tokens, float(self.beta), float(self.overlap)
-        network = pt.Layers(pt.Attention(pt.DotProduct(beta)), pt.norms.Post())
+        law = pt.Attention(pt.DotProduct(beta))
+        network = pt.Flow(pt.Sphere(), law) if self.control else pt.Layers(law, pt.norms.Post())
         x0 = pt.starts.Equiangular(n, n, start)(pt.Sphere(), jax.random.key(0))
         pairs, overlaps, expected = np.triu_indices(n, 1), [], []
         for h in self.steps:
-            plan = pt.Plan(h * self.layers, save=self.layers, solver="Layers", dt=h)
+            plan = pt.Plan(h * self.layers, save=self.layers, solver="Euler" if self.control else "Layers", dt=h)
             x = np.asarray(pt.solve(network, x0, plan).complete().tokens)
             overlaps.append(np.einsum("tid,tjd->tij", x, x)[:, *pairs])
             values = [start]
             for _ in range(self.layers):
-                values.append(limits.equiangular.layer(values[-1], h, n, beta, projected=self.control))
+                values.append(limits.equiangular.layer(values[-1], h, n, beta, projected=False))
             expected.append(values)
         every, exact = np.stack(overlaps), np.asarray(expected)
         symbol = {"symbol": "$g$"}

@@ -33,7 +33,7 @@ class DepthSplitting(pt.AbstractClaim):
     until : the depth T.
     tokens : of the cloud on the sphere; with 0 there is none.
     seed : of matrices and cloud.
-    control : the negative control: the score has the other sign in what is expected.
+    control : the negative control: whatever the splitting, the parts are taken one after another, by Euler steps.
 
     Source
     ------
@@ -50,10 +50,11 @@ class DepthSplitting(pt.AbstractClaim):
     sources: ClassVar[tuple[str, ...]] = ("lu2020understanding",)
 
     def data(self) -> xr.Dataset:
-        errors = [self._covariance_errors(*splitting) for splitting in SPLITTINGS.values()]
+        splittings = [("Lie", 1)] * len(SPLITTINGS) if self.control else list(SPLITTINGS.values())
+        errors = [self._covariance_errors(*splitting) for splitting in splittings]
         found = {"covariance": (("layers", "splitting"), np.array(errors).T, {"symbol": r"$|\Sigma_L - \Sigma(T)|$"})}
         if self.tokens:
-            clouds = [self._cloud(*splitting) for splitting in SPLITTINGS.values()]
+            clouds = [self._cloud(*splitting) for splitting in splittings]
             words = {"displacement": {"symbol": r"$\max_i |x_i^L - x_i(T)|$"}, "transport": {"symbol": "$W_1$"}}
             for name, symbol in words.items():
                 found[name] = (("layers", "splitting"), np.array([getattr(c, name) for c in clouds]).T, symbol)
@@ -71,7 +72,7 @@ class DepthSplitting(pt.AbstractClaim):
 
     def _covariance_errors(self, splitting: str, stages: int) -> list[float]:
         form, forward, first = self._matrices()
-        expected = limits.split.covariance(first, -form if self.control else form, forward, float(self.until))
+        expected = limits.split.covariance(first, form, forward, float(self.until))
         node, mass = np.polynomial.hermite_e.hermegauss(self.nodes)
         grid = np.stack(np.meshgrid(node, node, indexing="ij"), axis=-1).reshape(-1, 2)
         masses = np.outer(mass, mass).reshape(-1) / mass.sum() ** 2

@@ -30,7 +30,7 @@ class GrowthRates(pt.AbstractClaim):
     spheres : ambient dimensions; 2 is the circle.
     degrees : of the harmonics, one run for each.
     until : the depth over which a rate is measured; short, so that waves stay small.
-    control : the negative control: the rates of the other normalizer are expected.
+    control : the negative control: the tokens have the other normalizer.
 
     Source
     ------
@@ -49,10 +49,9 @@ class GrowthRates(pt.AbstractClaim):
         beta, degrees = float(self.beta), np.arange(1, self.degrees + 1)
         measured, exact = [], []
         for dim, kind in self._cases():
-            measured.append(self._rates(dim, kind))
             other: Kind = "softmax" if kind == "mean" else "mean"
-            expected = other if self.control else kind
-            exact.append([limits.growth.growth_rate(int(k), dim, beta, expected) for k in degrees])
+            measured.append(self._rates(dim, other if self.control else kind))
+            exact.append([limits.growth.growth_rate(int(k), dim, beta, kind) for k in degrees])
         names = [f"d = {dim}, {kind}" for dim, kind in self._cases()]
         symbol = {"symbol": "$r_k$"}
         return xr.Dataset(

@@ -89,10 +89,8 @@ class PhaseDiagram(pt.AbstractClaim):
         )
 
     def _phases(self, dim: int, betas: np.ndarray, times: np.ndarray) -> limits.phase.Phases:
-        key = jax.random.key(self.seed)
-        return limits.phase_diagram(
-            betas, times, key, tokens=self.tokens, dim=dim, starts=self.starts, delta=float(self.delta)
-        )
+        starts = limits.phase.uniform(jax.random.key(self.seed), self.starts, self.tokens, dim)
+        return limits.phase_diagram(betas, times, starts, delta=float(self.delta))
 
     def outside(self, data: xr.Dataset) -> str:
         late = data.law.sel(beta=slice(0, float(self.compared))).isnull().any()

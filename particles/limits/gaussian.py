@@ -15,6 +15,7 @@ from ..declaration import Declared, concrete
 from ..dynamics.base import at_precision
 from ..laws import AbstractLaw, Attention, Sum
 from ..laws.measure import Uniform
+from ..laws.normalizer import AffineField, Moments, Quadratic
 from ..laws.score import AbstractScore
 from ..laws.value import AbstractOffered, AbstractValue
 from ..summation import AbstractSummation, Auto
@@ -73,17 +74,15 @@ class GaussianFlow(AbstractMeasureFlow):
         return jnp.concatenate([x0[:1], (x0[1:] + x0[1:].T) / 2])
 
     def __call__(self, t: Float[Array, ""], state: Float[Array, "k d"], args: Any = None) -> Float[Array, "k d"]:
-        mean, covariance = state[0], state[1:]
-        offset, slope = self.velocity_of(t, mean, covariance)
-        spread = slope @ covariance
-        return jnp.concatenate([(offset + slope @ mean)[None, :], spread + spread.T])
+        moments = Moments(state[0], state[1:])
+        velocity = self.velocity_of(t, moments)
+        spread = velocity.slope @ moments.covariance
+        return jnp.concatenate([(velocity.offset + velocity.slope @ moments.mean)[None, :], spread + spread.T])
 
-    def velocity_of(
-        self, t: Float[Array, ""], mean: Float[Array, " d"], covariance: Float[Array, "d d"]
-    ) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
-        """The velocity of a token among Gaussian ones, affine in where it is: u(x) = b + M x as the pair (b, M)."""
-        moments = [_moved(head, mean, covariance) for head in _heads(at_precision(self.law, mean.dtype))]
-        return sum(b for b, _ in moments), sum(slope for _, slope in moments)  # pyright: ignore[reportReturnType]
+    def velocity_of(self, t: Float[Array, ""], moments: Moments) -> AffineField:
+        """The velocity of a token among Gaussian ones, affine in where it is."""
+        heads = [_moved(head, moments) for head in _heads(at_precision(self.law, moments.mean.dtype))]
+        return jax.tree.map(lambda *parts: sum(parts[1:], start=parts[0]), *heads)
 
     def unsolved(self, t: Float[Array, ""], state: Float[Array, "k d"]) -> Any:
         return jnp.asarray(False)  # a closed form leaves nothing to iterate
@@ -129,7 +128,7 @@ def _check_slots(head: Attention) -> None:
             "use Linear, LowRank, Identity or Difference"
         )
     one = jnp.ones((1, 1))
-    head.normalizer.gaussian(one[0], one, one, -one, one[0])  # which refuses if it does not know
+    head.normalizer.gaussian(Moments(one[0], one), Quadratic(one, -one, one[0]))  # which refuses if it does not know
 
 
 def _check_forms(head: Attention, d: int) -> None:
@@ -137,16 +136,16 @@ def _check_forms(head: Attention, d: int) -> None:
     if any(concrete(leaf) is None for leaf in jax.tree.leaves(head)):
         return
     x, y = (FAR * jnp.asarray(np.random.default_rng(k).normal(size=(8, d))) for k in (0, 1))
-    form, own, tilt = quadratic(head.score, x)
-    through_y = y @ form @ x.T + (0.5 * jnp.sum((y @ own) * y, axis=1) + y @ tilt)[:, None]
+    near = quadratic(head.score, x)
+    through_y = y @ near.form @ x.T + (0.5 * jnp.sum((y @ near.own) * y, axis=1) + y @ near.tilt)[:, None]
     difference = head.score(x, y) - head.score(x, jnp.zeros_like(y))
     if not _close(difference, through_y.T):
         raise ValueError(
             f"a GaussianFlow needs a score that is quadratic in query and key; {type(head.score).__name__} is not, as "
             "it is given: use DotProduct, SquaredDistance, or Metric with an affine map"
         )
-    constant, matrix = affine(head.value, x)
-    if not _close(_offer(head.value, y), constant[None, :] + y @ matrix.T):
+    value = affine(head.value, x)
+    if not _close(_offer(head.value, y), value.offset[None, :] + y @ value.slope.T):
         raise ValueError(
             f"a GaussianFlow needs a value that is affine in the key; {type(head.value).__name__} is not, as it is "
             "given: use Linear, LowRank, Identity or Difference"
@@ -166,10 +165,8 @@ def _check_covariance(covariance: np.ndarray) -> None:
         raise ValueError("the covariance of a GaussianFlow must be symmetric, without negative eigenvalues")
 
 
-def quadratic(
-    score: AbstractScore, like: Float[Array, "n d"]
-) -> tuple[Float[Array, "d d"], Float[Array, "d d"], Float[Array, " d"]]:
-    """A, H and g of a score y^T A x + y^T H y / 2 + g^T y + terms in x alone, from its derivatives at the origin.
+def quadratic(score: AbstractScore, like: Float[Array, "n d"]) -> Quadratic:
+    """What a quadratic score is, from its derivatives at the origin.
 
     Parameters
     ----------
@@ -182,13 +179,14 @@ def quadratic(
         return score(x[None, :], y[None, :])[0, 0]
 
     slope = jax.grad(logit)
-    return jax.jacfwd(slope, 1)(origin, origin), jax.jacfwd(slope)(origin, origin), slope(origin, origin)
+    return Quadratic(jax.jacfwd(slope, 1)(origin, origin), jax.jacfwd(slope)(origin, origin), slope(origin, origin))
 
 
-def affine(value: AbstractValue, like: Float[Array, "n d"]) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
-    """c and V of a value V y + c, from its derivative at the origin."""
+def affine(value: AbstractValue, like: Float[Array, "n d"]) -> AffineField:
+    """What an affine value is, from its derivative at the origin."""
     origin = jnp.zeros_like(like[0])
-    return _offer(value, origin[None, :])[0], jax.jacfwd(lambda y: _offer(value, y[None, :])[0])(origin)
+    slope = jax.jacfwd(lambda y: _offer(value, y[None, :])[0])(origin)
+    return AffineField(_offer(value, origin[None, :])[0], slope)
 
 
 def _offer(value: AbstractValue, y: Float[Array, "m d"]) -> Float[Array, "m d"]:
@@ -196,13 +194,11 @@ def _offer(value: AbstractValue, y: Float[Array, "m d"]) -> Float[Array, "m d"]:
     return value.output(value.offered(y))
 
 
-def _moved(
-    head: Attention, mean: Float[Array, " d"], covariance: Float[Array, "d d"]
-) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
-    """The velocity b + M x that one head gives a token at x among Gaussian ones, as (b, M)."""
-    offset, slope = head.normalizer.gaussian(mean, covariance, *quadratic(head.score, covariance))
-    constant, matrix = affine(head.value, covariance)
-    moved = matrix @ slope
+def _moved(head: Attention, moments: Moments) -> AffineField:
+    """The velocity that one head gives a token among Gaussian ones."""
+    like = moments.covariance
+    seen, value = head.normalizer.gaussian(moments, quadratic(head.score, like)), affine(head.value, like)
+    offset, slope = value.slope @ seen.offset, value.slope @ seen.slope
     if isinstance(head.value, AbstractOffered) and head.value.relative:
-        return matrix @ offset, moved - matrix
-    return constant + matrix @ offset, moved
+        return AffineField(offset, slope - value.slope)
+    return AffineField(value.offset + offset, slope)

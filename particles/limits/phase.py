@@ -48,23 +48,19 @@ class Phases:
 def phase_diagram(
     betas: np.ndarray,
     times: np.ndarray,
-    key: PRNGKeyArray,
+    starts: Float[Array, "s n k"],
     *,
-    tokens: int,
-    dim: int,
-    starts: int,
     delta: float = 1e-3,
     chunk: int = 16,
     tolerance: float = 1e-4,
 ) -> Phases:
-    """Softmax attention on the sphere from uniform starts: the share of pairs with a cosine of at least 1 - delta.
+    """Softmax attention on the sphere from many starts: the share of pairs with a cosine of at least 1 - delta.
 
     Parameters
     ----------
     betas : inverse temperatures.
     times : depths, increasing, above 0.
-    key : what the starts are drawn from; all temperatures have the same.
-    tokens, dim, starts : n, the ambient dimension, and how many starts.
+    starts : on the unit sphere, the same for all temperatures; `uniform` draws them.
     delta : above 0.
     chunk : starts followed side by side.
     tolerance : of the solver, relative; the absolute one is a hundredth of it.
@@ -83,7 +79,6 @@ def phase_diagram(
     ------
     geshkovski2023perspective.
     """
-    x = uniform(key, starts, tokens, dim)
     near, rtol = jnp.asarray(delta, float), jnp.asarray(tolerance, float)
     plan = Plan(
         jnp.asarray(times[-1], float),
@@ -95,12 +90,13 @@ def phase_diagram(
         tokens=False,
         max_steps=10_000,
     )
-    shares, status = _shares(jnp.asarray(betas, float), x, plan, chunk)
+    shares, status = _shares(jnp.asarray(betas, float), starts, plan, chunk)
     worst = Status(int(np.max(np.asarray(status))))
     if worst.failed:
         raise Failed(f"the integration {worst.message}")
     shares = np.asarray(shares)
-    error = shares.std(axis=1, ddof=1) / np.sqrt(starts) if starts > 1 else np.full_like(shares[:, 0], np.nan)
+    count = shares.shape[1]
+    error = shares.std(axis=1, ddof=1) / np.sqrt(count) if count > 1 else np.full_like(shares[:, 0], np.nan)
     return Phases(np.asarray(betas), np.append(0.0, times), shares.mean(axis=1), error)
 
 

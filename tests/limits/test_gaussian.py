@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import particles as pt
+from particles.laws.normalizer import Moments, Quadratic
 from particles.limits import gaussian_exact as exact
 from particles.limits.gaussian import GaussianFlow, stacked
 
@@ -71,16 +72,15 @@ def test_quantile_tokens_see_what_the_normalizers_say():
     for normalizer in (pt.Softmax(), pt.Sinkhorn()):
         law = pt.Attention(pt.DotProduct(0.7), pt.Masses(masses / masses.sum()), normalizer)
         velocity = np.asarray(law(jnp.zeros(()), jnp.asarray(x), pt.Dense()))
-        _, slope = normalizer.gaussian(
-            jnp.zeros(1), jnp.ones((1, 1)), 0.7 * jnp.ones((1, 1)), jnp.zeros((1, 1)), jnp.zeros(1)
-        )
+        zero, one = jnp.zeros((1, 1)), jnp.ones((1, 1))
+        slope = normalizer.gaussian(Moments(zero[0], one), Quadratic(0.7 * one, zero, zero[0])).slope
         inner = np.abs(x[:, 0]) < 2
         np.testing.assert_allclose(velocity[inner, 0], float(slope[0, 0]) * x[inner, 0], atol=1e-8)
 
 
 def test_weights_that_cannot_be_summed_are_not_a_number():
     one = jnp.ones((1, 1))
-    assert np.isnan(pt.Softmax().gaussian(one[0], one, one, 2 * one, one[0])[1]).all()
+    assert np.isnan(pt.Softmax().gaussian(Moments(one[0], one), Quadratic(one, 2 * one, one[0])).slope).all()
 
 
 @pytest.mark.parametrize(

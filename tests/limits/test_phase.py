@@ -24,13 +24,11 @@ def test_starts_in_high_dimension_have_the_overlaps_of_uniform_tokens():
 
 def test_shares_are_those_of_the_tokens_and_one_where_all_have_met():
     times, beta, delta = np.array([1.0, 4.0, 12.0]), 1.0, 1e-2
-    key = jax.random.key(1)
-    phases = limits.phase_diagram(
-        np.array([beta]), times, key, tokens=5, dim=3, starts=4, delta=delta, chunk=3, tolerance=1e-8
-    )
+    starts = uniform(jax.random.key(1), 4, 5, 3)
+    phases = limits.phase_diagram(np.array([beta]), times, starts, delta=delta, chunk=3, tolerance=1e-8)
     plan = pt.Plan(12.0, save=tuple(times), rtol=1e-8, atol=1e-10)
     shares = []
-    for x0 in uniform(key, 4, 5, 3):
+    for x0 in starts:
         tokens = np.asarray(pt.solve(pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(beta))), x0, plan).tokens)
         cosines = (tokens @ tokens.transpose(0, 2, 1))[:, *np.triu_indices(5, 1)]
         shares.append(np.mean(cosines >= 1 - delta, axis=1))
@@ -45,6 +43,4 @@ def test_a_transition_is_where_the_share_passes_a_level():
 
 def test_numerics_that_fail_are_told():
     with pytest.raises(Failed):
-        limits.phase_diagram(
-            np.array([1.0]), np.array([1.0]), jax.random.key(0), tokens=3, dim=3, starts=2, tolerance=1e-30
-        )
+        limits.phase_diagram(np.ones(1), np.ones(1), uniform(jax.random.key(0), 2, 3, 3), tolerance=1e-30)

@@ -20,6 +20,7 @@ from ...summation import Gathered
 from ...summation.base import finite
 from ..meeting import Meeting, Weighing
 from ..pair import Pattern
+from .gaussian import AffineField, Moments, Quadratic
 
 
 class AbstractNormalizer(Declared):
@@ -46,20 +47,8 @@ class AbstractNormalizer(Declared):
         """Whether the iteration misses its tolerance for these tokens."""
         return jnp.asarray(False)
 
-    def gaussian(
-        self,
-        mean: Float[Array, " d"],
-        covariance: Float[Array, "d d"],
-        form: Float[Array, "d d"],
-        own: Float[Array, "d d"],
-        tilt: Float[Array, " d"],
-    ) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
-        """What a row at x sees on average of Gaussian columns under a quadratic score, b + M x: the pair (b, M).
-
-        Parameters
-        ----------
-        mean, covariance : of the columns, infinitely many.
-        form, own, tilt : A, H and g of the score y^T A x + y^T H y / 2 + g^T y; what depends on x alone is left out.
+    def gaussian(self, columns: Moments, score: Quadratic) -> AffineField:
+        """What a row sees on average of Gaussian columns under a quadratic score.
 
         Raises
         ------

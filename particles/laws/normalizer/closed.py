@@ -11,6 +11,7 @@ from ...summation import Gathered
 from ...summation.base import finite
 from ..meeting import Meeting, Weighing
 from .base import AbstractOnePass, AbstractReferred
+from .gaussian import AffineField, Moments, Quadratic
 
 
 class Softmax(AbstractOnePass):
@@ -44,21 +45,15 @@ class Softmax(AbstractOnePass):
     def log_divisor(self, log_mass: Float[Array, " n"]) -> Float[Array, " n"]:
         return log_mass
 
-    def gaussian(
-        self,
-        mean: Float[Array, " d"],
-        covariance: Float[Array, "d d"],
-        form: Float[Array, "d d"],
-        own: Float[Array, "d d"],
-        tilt: Float[Array, " d"],
-    ) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
+    def gaussian(self, columns: Moments, score: Quadratic) -> AffineField:
         """Gaussian columns weighed by e^s are Gaussian again; NaN where the weights grow too fast to be summed."""
-        narrowed = jnp.eye(mean.shape[0], dtype=mean.dtype) - covariance @ own
-        seen = jnp.linalg.solve(narrowed, covariance)  # the covariance of the columns as they are seen
+        mean, dtype = columns.mean, columns.mean.dtype
+        narrowed = jnp.eye(mean.shape[0], dtype=dtype) - columns.covariance @ score.own
+        seen = jnp.linalg.solve(narrowed, columns.covariance)  # the covariance of the columns as they are seen
         spectrum = jnp.linalg.eigvalsh(0.5 * (seen + seen.T))
-        summable = spectrum[0] >= -jnp.sqrt(jnp.finfo(mean.dtype).eps) * spectrum[-1]
+        summable = spectrum[0] >= -jnp.sqrt(jnp.finfo(dtype).eps) * spectrum[-1]
         seen = jnp.where(summable, seen, jnp.nan)
-        return jnp.linalg.solve(narrowed, mean) + seen @ tilt, seen @ form
+        return AffineField(jnp.linalg.solve(narrowed, mean) + seen @ score.tilt, seen @ score.form)
 
 
 class Mean(AbstractOnePass):

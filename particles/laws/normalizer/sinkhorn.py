@@ -13,6 +13,7 @@ from ...summation.base import finite
 from ..meeting import Meeting, Weighing
 from ..pair import Pattern
 from .base import AbstractRatio
+from .gaussian import AffineField, Moments, Quadratic
 
 
 class Sinkhorn(AbstractRatio):
@@ -96,14 +97,7 @@ class Sinkhorn(AbstractRatio):
         lonely = jnp.any(meeting.log_partition() == -jnp.inf) | jnp.any(column == -jnp.inf)
         return ~(change <= _reachable(self.tolerance)) | (lonely & ~jnp.isfinite(self.rho))
 
-    def gaussian(
-        self,
-        mean: Float[Array, " d"],
-        covariance: Float[Array, "d d"],
-        form: Float[Array, "d d"],
-        own: Float[Array, "d d"],
-        tilt: Float[Array, " d"],
-    ) -> tuple[Float[Array, " d"], Float[Array, "d d"]]:
+    def gaussian(self, columns: Moments, score: Quadratic) -> AffineField:
         """M solves M = (S - M S M^T) A, S the covariance, and the mean sees itself; `own` and `tilt` play no part."""
         rho = concrete(self.rho)
         if self.half_steps is not None or (rho is not None and np.isfinite(rho)):
@@ -111,11 +105,11 @@ class Sinkhorn(AbstractRatio):
                 "what Sinkhorn makes of Gaussian tokens is known where its weights are doubly stochastic: leave `rho` "
                 "infinite, without `half_steps`"
             )
-        root = _function(covariance, jnp.sqrt)
-        inner = root @ form @ root
+        root = _function(columns.covariance, jnp.sqrt)
+        inner = root @ score.form @ root
         shrunk = _function(inner @ inner.T, lambda square: 2 / (1 + jnp.sqrt(1 + 4 * square)))
-        slope = jnp.where(jnp.isfinite(self.rho), jnp.nan, root @ shrunk @ root @ form)
-        return mean - slope @ mean, slope
+        slope = jnp.where(jnp.isfinite(self.rho), jnp.nan, root @ shrunk @ root @ score.form)
+        return AffineField(columns.mean - slope @ columns.mean, slope)
 
     def _after(self, half_steps: int, meeting: Meeting, h: Float[Array, " m"]) -> Weighing:
         """The weighing after a number of half sweeps, rows first."""
