@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 
 import particles as pt
 from particles.chart import Curves, Map, Panel
-from particles.claim import most
 from particles.declaration import option, parameter
+from particles.experiment import most
 
 NOTHING = 1e-17  # what is less than rounding is drawn as this
 

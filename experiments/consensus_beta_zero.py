@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 
 import particles as pt
 from particles.chart import Panel
-from particles.claim import most
 from particles.declaration import option, parameter
+from particles.experiment import most
 
 from .equiangular import compared, gaps_of, panels
 

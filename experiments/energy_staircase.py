@@ -12,8 +12,8 @@ from scipy.integrate import solve_ivp
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
-from particles.claim import worst
 from particles.declaration import option, parameter
+from particles.experiment import worst
 from particles.limits import two_clusters
 
 DELTA = 0.3  # the angle below which two tokens are neighbors

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
-from particles.claim import most, worst
+from particles.experiment import most, worst
 
 FRAMES = 24
 

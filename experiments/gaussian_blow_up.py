@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
-from particles.claim import most
 from particles.declaration import option
+from particles.experiment import most
 
 STEPS = 2000  # enough to come as close to a blow-up as numbers of 16 digits tell
 

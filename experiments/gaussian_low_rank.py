@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
-from particles.claim import most
 from particles.declaration import option, parameter
+from particles.experiment import most
 
 
 class GaussianLowRank(pt.AbstractClaim):

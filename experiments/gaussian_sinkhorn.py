@@ -13,8 +13,8 @@ from scipy.linalg import expm
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
-from particles.claim import worst
 from particles.declaration import option, parameter
+from particles.experiment import worst
 
 
 class GaussianSinkhorn(pt.AbstractClaim):

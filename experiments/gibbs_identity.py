@@ -11,8 +11,8 @@ from scipy.special import rel_entr
 
 import particles as pt
 from particles.chart import Curves, Panel
-from particles.claim import most
 from particles.declaration import option, parameter
+from particles.experiment import most
 
 
 class GibbsIdentity(pt.AbstractClaim):

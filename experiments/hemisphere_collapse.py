@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 
 import particles as pt
 from particles.chart import Curves, Panel
-from particles.claim import most
 from particles.declaration import option, parameter
+from particles.experiment import most
 
 NEAR = 1e-8  # of 1 - alpha: closer than this to consensus, where it ends is not known well enough
 

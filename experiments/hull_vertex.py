@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 
 import particles as pt
 from particles.chart import Curves, Panel
-from particles.claim import worst
 from particles.declaration import option, parameter
+from particles.experiment import worst
 from particles.limits import two_clusters
 
 

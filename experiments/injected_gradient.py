@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
-from particles.claim import worst
 from particles.declaration import option, parameter
+from particles.experiment import worst
 
 
 class InjectedGradient(pt.AbstractClaim):

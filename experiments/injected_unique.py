@@ -13,8 +13,8 @@ import particles as pt
 from particles import limits
 from particles.analysis import lipschitz
 from particles.chart import Curves, Panel
-from particles.claim import most, worst
 from particles.declaration import option, parameter
+from particles.experiment import most, worst
 
 
 class InjectedUnique(pt.AbstractClaim):

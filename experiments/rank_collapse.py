@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 
 import particles as pt
 from particles.chart import Curves, Panel
-from particles.claim import most
 from particles.declaration import option, parameter
+from particles.experiment import most
 
 RESOLVED = 1e-11  # a cloud that is smaller than this relative to its distance from the origin is rounding
 

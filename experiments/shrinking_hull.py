@@ -12,8 +12,8 @@ from scipy.linalg import expm
 
 import particles as pt
 from particles.chart import Curves, Panel
-from particles.claim import most
 from particles.declaration import option, parameter
+from particles.experiment import most
 
 DIRECTIONS = 64
 SHOWN = 3  # directions in the figure

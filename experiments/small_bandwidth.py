@@ -13,8 +13,8 @@ from scipy.stats import norm
 import particles as pt
 from particles import limits
 from particles.chart import Curves, Panel
-from particles.claim import most
 from particles.declaration import option, parameter
+from particles.experiment import most
 
 PLACES = 40  # one of as many tokens is shown
 

@@ -6,8 +6,12 @@ from .dynamics import Layers as Layers
 from .dynamics import NoisyFlow as NoisyFlow
 from .dynamics import SecondOrder as SecondOrder
 from .dynamics import noise as noises
+from . import analysis as analysis
 from . import limits as limits
+from . import studies as studies
 from .claim import AbstractClaim as AbstractClaim
+from .study import AbstractStudy as AbstractStudy
+from .studies import AbstractFlowStudy as AbstractFlowStudy
 from .experiment import AbstractExperiment as AbstractExperiment
 from .experiment import Check as Check
 from .experiment import Outcome as Outcome

@@ -19,6 +19,8 @@ class Curves:
     slopes : slopes of guide lines on logarithmic axes, each through the last point of another measured curve.
     title : of the panel.
     along : the coordinate of theory and bounds, where it is another one, a finer one than `x`.
+    flag : the variable that says which of the first measured numbers converged; the others are crossed out.
+    joined : whether measured numbers are joined by lines, as those of one thing that moves are.
     """
 
     x: str
@@ -31,11 +33,14 @@ class Curves:
     slopes: tuple[float, ...] = ()
     title: str = ""
     along: str = ""
+    flag: str = ""
+    joined: bool = False
 
     @property
     def variables(self) -> tuple[str, ...]:
         """Every variable that must be there."""
-        return tuple(filter(None, (self.x, *self.measured, *self.theory, *self.bounds, self.error, self.along)))
+        named = (self.x, *self.measured, *self.theory, *self.bounds, self.error, self.along, self.flag)
+        return tuple(filter(None, named))
 
 
 @dataclasses.dataclass(frozen=True)

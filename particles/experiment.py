@@ -9,6 +9,9 @@ import dataclasses
 import enum
 import pathlib
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 
 from .declaration import Declared
 from .record import Record
@@ -95,6 +98,16 @@ class Verdict:
         if self.not_converged:
             return Outcome.not_converged
         return Outcome.holds if self.checks and all(check.holds for check in self.checks) else Outcome.fails
+
+
+def most(values: Any) -> float:
+    """The largest of some numbers; no number if one of them is none, where `max` of xarray would skip it."""
+    return float(np.max(np.asarray(values)))
+
+
+def worst(values: Any) -> float:
+    """The largest size among some numbers; no number if one of them is none."""
+    return most(np.abs(np.asarray(values)))
 
 
 class AbstractExperiment(Declared):

@@ -13,8 +13,9 @@ import xarray as xr
 
 import particles as pt
 from particles import chart, config
-from particles.claim import AbstractClaim, claims, label, worst
+from particles.claim import AbstractClaim, claims, label
 from particles.declaration import described, option, replaced
+from particles.experiment import worst
 from particles.plots import figures
 from particles.record import keep
 from particles.record.reader import bibliography

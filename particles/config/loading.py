@@ -8,6 +8,7 @@ from typing import Any
 
 import pydantic
 
+from .. import studies
 from ..claim import discover
 from ..declaration import Declared, family, nearest
 from ..experiment import AbstractExperiment
@@ -16,6 +17,8 @@ from ..simulation.grid import dimensions, with_value
 from .faults import ConfigError, in_words
 from .models import experiments, fields_of, rebuild
 from .reading import anchored, as_json, overridden, read
+
+STUDIES = family(studies.AbstractFlowStudy)
 
 
 def load(path: str | pathlib.Path, overrides: Iterable[str] = ()) -> AbstractExperiment:
@@ -66,7 +69,7 @@ def build(content: dict[str, Any], where: str = "config") -> AbstractExperiment:
 
 def _asked_for(kind: Any) -> type[AbstractExperiment]:
     """Whose config it is. Claims are looked for only where one may be meant: importing them all takes a second."""
-    if kind != Simulation.__name__:
+    if kind != Simulation.__name__ and kind not in STUDIES:
         discover()
     return family(AbstractExperiment).get(kind, AbstractExperiment) if isinstance(kind, str) else AbstractExperiment
 

@@ -29,11 +29,13 @@ CROWD = 4
 FEW, TICKS = 8, 5
 """As many values or fewer along a logarithmic axis are its ticks, as far as these many."""
 
-MARKS = ("o", "s", "^", "D", "v", "P")
+MARKED = tuple({"marker": marker, "linestyle": ""} for marker in ("o", "s", "^", "D", "v", "P"))
+JOINED = ("-", (0, (4, 1)), (0, (1, 1)))
 OUTLINE = withStroke(linewidth=2.2, foreground="0.15")
 """Around a white curve, which is then seen on bright colors, too."""
 
 LINES = ("-", "-.", ":")
+NOT_CONVERGED = "not converged"
 
 
 class Chart(AbstractFigure):
@@ -79,6 +81,7 @@ def _curves(panel: Curves, axes: Axes, dataset: xr.Dataset, figure: Figure) -> N
     named = (*panel.measured, *panel.theory, *panel.bounds)
     axes.set_ylabel(_shared_label([dataset[name] for name in named], len(named) > 1))
     handles = ink.entries() + (_entries(panel, axes, dataset) if len(named) > 1 or panel.slopes else [])
+    handles += _flagged(axes)
     if len(handles) > CROWD:
         axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     elif handles:
@@ -88,7 +91,11 @@ def _curves(panel: Curves, axes: Axes, dataset: xr.Dataset, figure: Figure) -> N
 
 def _styles(panel: Curves) -> list[tuple[str, dict[str, Any]]]:
     """Every variable with how it is drawn; bounds and theory below, so that marks are seen on them."""
-    measured = [(name, {"marker": MARKS[k % len(MARKS)], "linestyle": ""}) for k, name in enumerate(panel.measured)]
+    marks = [
+        {"linestyle": JOINED[k % len(JOINED)]} if panel.joined else MARKED[k % len(MARKED)]
+        for k in range(len(panel.measured))
+    ]
+    measured = list(zip(panel.measured, marks, strict=True))
     theory = [(name, {"linestyle": LINES[k % len(LINES)]}) for k, name in enumerate(panel.theory)]
     return [*((name, {"linestyle": "--"}) for name in panel.bounds), *theory, *measured]
 
@@ -106,9 +113,19 @@ def _series(panel: Curves, name: str, style: dict[str, Any], axes: Axes, dataset
             pen |= {"markerfacecolor": "none", "markevery": max(1, values.shape[0] // MANY)}
         for one in values.reshape(values.shape[0], -1).T:
             axes.plot(along, one, **pen)  # pyright: ignore[reportArgumentType]
+        if panel.flag and name == panel.measured[0]:
+            _crossed(np.asarray(dataset[panel.flag].isel(at).values, bool), along, values, axes)
         if panel.error and name == panel.measured[0]:
             error = np.asarray(dataset[panel.error].isel(at).values, float)
             axes.errorbar(along, values, error, fmt="none", ecolor=pen["color"], elinewidth=0.7, capsize=1.5)
+
+
+def _crossed(converged: np.ndarray, along: np.ndarray, values: np.ndarray, axes: Axes) -> None:
+    """Crosses out the numbers that did not converge."""
+    missed = ~np.broadcast_to(converged.reshape(converged.shape[0], -1), values.reshape(values.shape[0], -1).shape)
+    if missed.any():
+        x = np.broadcast_to(along.reshape(along.shape[0], -1), missed.shape)
+        axes.plot(x[missed], values.reshape(missed.shape)[missed], "x", color="black", label=NOT_CONVERGED, zorder=5)
 
 
 def _drawable(variable: xr.DataArray) -> np.ndarray:
@@ -150,6 +167,11 @@ def _entries(panel: Curves, axes: Axes, dataset: xr.Dataset) -> list[Line2D]:
         face: dict[str, Any] = {"markerfacecolor": "none"} if style.get("marker") else {}
         lines.append(Line2D([], [], color=color, label=_words(dataset[name]), **style, **face))
     return lines + [line for line in axes.lines if str(line.get_label()).startswith("slope")]
+
+
+def _flagged(axes: Axes) -> list[Line2D]:
+    """What stands in the legend for numbers that did not converge, if there are any."""
+    return [line for line in axes.lines if line.get_label() == NOT_CONVERGED][:1]
 
 
 def _map(panel: Map, axes: Axes, dataset: xr.Dataset, figure: Figure) -> None:

@@ -3,4 +3,7 @@
 from .loop import Interrupted as Interrupted
 from .simulation import Simulation as Simulation
 from .simulation import Unfinished as Unfinished
+from .simulation import check_name as check_name
+from .simulation import check_start as check_start
+from .simulation import shrunk_start as shrunk_start
 from .simulation import simulate as simulate

@@ -22,6 +22,7 @@ from ..declaration import described, option, sources_of
 from ..dynamics import AbstractFlow
 from ..experiment import AbstractExperiment, Verdict
 from ..integration import Failed, Plan, checked
+from ..laws import AbstractLaw
 from ..record import Layout, Record, open_record
 from ..record.files import replace
 from ..record.lock import writing
@@ -75,16 +76,11 @@ class Simulation(AbstractExperiment):
     sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective",)
 
     def __check_init__(self):
-        if not NAME.fullmatch(self.name):
-            raise ValueError(f"`name` must be letters, digits, `.`, `_` or `-`, at most 80; got {self.name!r}")
+        check_name(self.name)
         if self.precision not in ("float64", "float32"):
             raise ValueError(f"`precision` must be 'float64' or 'float32'; got {self.precision!r}")
         self.plan.check_flow(self.flow)
-        tokens, dim = getattr(self.start, "tokens", None), getattr(self.start, "dim", None)
-        if dim is not None:
-            self.flow.check_dim(dim)
-        if tokens is not None and dim is not None:
-            self.flow.law.check_tokens(tokens, dim)
+        check_start(self.start, self.flow)
 
     @property
     def dimensions(self) -> tuple[Dimension, ...]:
@@ -203,21 +199,36 @@ class Simulation(AbstractExperiment):
     def shrunk(self) -> "Simulation":
         until = jnp.minimum(self.plan.until, SHRUNK_DEPTH)
         plan = dataclasses.replace(self.plan, until=until, save=SHRUNK_FRAMES, chunk=3)
-        start = self._shrunk_start()
+        start = shrunk_start(self.start, self.flow.law)
         sweep = {path: values[:SHRUNK_VALUES] for path, values in self.sweep.items()}
         return dataclasses.replace(self, plan=plan, start=start, sweep=sweep)
 
-    def _shrunk_start(self) -> AbstractStart:
-        """Fewer tokens, where the start and the law can do with fewer."""
-        fields = {field.name for field in dataclasses.fields(self.start)}
-        if not {"tokens", "dim"} <= fields:
-            return self.start
-        start: Any = self.start
-        try:
-            self.flow.law.check_tokens(min(start.tokens, SHRUNK_TOKENS), start.dim)
-        except ValueError:  # a law that is made for this number of tokens
-            return start
-        return dataclasses.replace(start, tokens=min(start.tokens, SHRUNK_TOKENS))
+
+def check_name(name: str) -> None:
+    """Raises ValueError for a name that cannot begin that of a directory."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"`name` must be letters, digits, `.`, `_` or `-`, at most 80; got {name!r}")
+
+
+def check_start(start: AbstractStart, flow: AbstractFlow) -> None:
+    """Raises ValueError if the flow cannot move as many tokens, or not in that dimension; starts from files may be."""
+    tokens, dim = getattr(start, "tokens", None), getattr(start, "dim", None)
+    if dim is not None:
+        flow.check_dim(dim)
+    if tokens is not None and dim is not None:
+        flow.law.check_tokens(tokens, dim)
+
+
+def shrunk_start(start: Any, law: AbstractLaw) -> Any:
+    """A start of fewer tokens, where it and the law can do with fewer."""
+    fields = {field.name for field in dataclasses.fields(start)}
+    if not {"tokens", "dim"} <= fields:
+        return start
+    try:
+        law.check_tokens(min(start.tokens, SHRUNK_TOKENS), start.dim)
+    except ValueError:  # a law that is made for this number of tokens
+        return start
+    return dataclasses.replace(start, tokens=min(start.tokens, SHRUNK_TOKENS))
 
 
 class Unfinished(RuntimeError):
