@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 import particles as pt
 from particles import limits
-from particles.analysis import lipschitz
+from particles.analysis import bounds
 from particles.chart import Curves, Panel
 from particles.declaration import option, parameter
 from particles.experiment import most, worst
@@ -94,7 +94,7 @@ class InjectedUnique(pt.AbstractClaim):
 
     def _factor(self) -> float:
         radius = 1 / (1 - float(self.value))
-        return lipschitz.displacement_bound(float(self.slope), float(self.value), radius)
+        return bounds.displacement_bound(float(self.slope), float(self.value), radius)
 
     def outside(self, data: xr.Dataset) -> str:
         factor = self._factor() if float(self.value) < 1 else np.inf

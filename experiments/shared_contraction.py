@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 import particles as pt
 from particles import limits
-from particles.analysis import lipschitz, wasserstein
+from particles.analysis import bounds, wasserstein
 from particles.chart import Curves, Panel
 from particles.declaration import option, parameter
 from particles.laws.maps import Affine
@@ -61,14 +61,14 @@ class SharedContraction(pt.AbstractClaim):
         clouds = np.asarray(self._clouds(block, x0.reshape(self.starts, self.tokens, d)))
         labeled = np.linalg.norm(np.diff(clouds, axis=1), axis=-1).max(-1)
         transport = np.array([[wasserstein(x, y) for x, y in itertools.pairwise(c)] for c in clouds])
-        bounds = [float(self.lip) * bound(*self._constants()) for bound in _BOUNDS]
+        proved = [float(self.lip) * bound(*self._constants()) for bound in _BOUNDS]
         words = {"symbol": r"$\mathrm{dist}_{k+1} / \mathrm{dist}_k$"}
         return xr.Dataset(
             {
                 "labeled": (("layer", "start"), _ratios(labeled), words | {"long_name": "largest displacement"}),
                 "transport": (("layer", "start"), _ratios(transport), words | {"long_name": "$W_1$"}),
-                "labeled_bound": ("layer", np.full(self.passes - 1, bounds[1]), words | {"long_name": "its bound"}),
-                "transport_bound": ("layer", np.full(self.passes - 1, bounds[0]), words | {"long_name": "its bound"}),
+                "labeled_bound": ("layer", np.full(self.passes - 1, proved[1]), words | {"long_name": "its bound"}),
+                "transport_bound": ("layer", np.full(self.passes - 1, proved[0]), words | {"long_name": "its bound"}),
             },
             coords={"layer": ("layer", np.arange(1, self.passes), {"symbol": "$k$"})},
         )
@@ -108,7 +108,7 @@ class SharedContraction(pt.AbstractClaim):
         return dataclasses.replace(self, starts=2, passes=8)
 
 
-_BOUNDS = (lipschitz.transport_bound, lipschitz.displacement_bound)
+_BOUNDS = (bounds.transport_bound, bounds.displacement_bound)
 
 
 def _ratios(distances: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import particles as pt
-from particles import dynamics, laws, limits, observables, spaces, starts, stopping, summation
+from particles import analysis, dynamics, laws, limits, observables, spaces, starts, stopping, summation
+from particles.analysis import variational
 from particles.dynamics import noise
 from particles.laws import gate, maps, measure, norm, normalizer, schedule, score, value
 
@@ -113,6 +114,14 @@ SAMPLES = {
         laws.Attention(score.DotProduct(1.0), normalizer=normalizer.Mean()), limits.Circle(6, 18), 0.4
     ),
     limits.GaussianFlow: limits.GaussianFlow(laws.Attention(score.DotProduct(0.5), value=value.Linear(-1.0))),
+    analysis.Backward: analysis.Backward(
+        laws.Scheduled(laws.Attention(score.DotProduct(3.0)), (schedule.Piecewise("score.beta", [1.0, 4.0], [0.5]),)),
+        until=0.8,
+        jumps_at=[0.5],
+    ),
+    variational.Variational: variational.Variational(
+        pt.Flow(pt.Euclidean(), laws.Attention(score.DotProduct(3.0))), np.eye(2, N * D)
+    ),
     limits.Reclocked: limits.Reclocked(pt.Flow(pt.Sphere(), laws.Attention(score.DotProduct(3.0)))),
     dynamics.NoisyFlow: pt.NoisyFlow(
         pt.Sphere(), laws.Attention(score.DotProduct(3.0)), pt.noises.Gaussian(0.3, 2.0, "key")
@@ -139,6 +148,15 @@ SAMPLES = {
     observables.Diameter: observables.Diameter(),
     observables.EffectiveRank: observables.EffectiveRank(),
     observables.Clusters: observables.Clusters(0.3),
+    analysis.Alignment: analysis.Alignment(analysis.EnergyDistance()),
+    analysis.Asymmetry: analysis.Asymmetry(),
+    observables.RowEntropy: observables.RowEntropy(),
+    observables.TokenEntropy: observables.TokenEntropy(),
+    observables.PriorDivergence: observables.PriorDivergence(),
+    observables.SinkMass: observables.SinkMass(),
+    observables.FreeEnergy: observables.FreeEnergy(),
+    observables.MutualInformation: observables.MutualInformation(WIDE, 0.5),
+    observables.QuadraticInformation: observables.QuadraticInformation(MATRIX, 0.3),
     stopping.OneCluster: stopping.OneCluster(0.2),
     stopping.Steady: stopping.Steady(1e-3),
 }

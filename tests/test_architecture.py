@@ -24,7 +24,10 @@ def snippets(name):
     return "\n".join(re.findall(r"```python\n(.*?)```", (HERE / name).read_text(), flags=re.DOTALL))
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/extending.md", "docs/guide/limits.md"])
+DOCUMENTS = ("README.md", "docs/extending.md", "docs/guide/limits.md", "docs/guide/regularity.md")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_documents_run(document):
     done = subprocess.run([sys.executable, "-W", "error", "-c", snippets(document)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

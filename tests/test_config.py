@@ -14,6 +14,7 @@ import particles as pt
 from particles import config
 from particles.config import ConfigError
 from particles.declaration import described
+from particles.plots import figures
 
 HERE = pathlib.Path(__file__).parent.parent
 CONFIGS = sorted((HERE / "configs").glob("*.toml"))
@@ -60,8 +61,11 @@ def test_the_resolved_config_is_the_same_run(tmp_path):
 def test_every_config_runs_small(path, tmp_path):
     experiment = config.load(path)
     assert experiment.name == path.stem
-    record = pt.simulate(experiment.shrunk(), path=tmp_path / "run", progress=False)
+    record = experiment.shrunk().measure(tmp_path / "run")
     assert record.status == "done"
+    assert all(plate.figure.axes for _, plate in figures(record.dataset, experiment.figure_kinds() or None))
+    verdict = experiment.shrunk().verdict(record)
+    assert verdict is None or verdict.outcome in (pt.Outcome.holds, pt.Outcome.not_converged)
     text = path.read_text()
     assert text.startswith("#:schema ../schema/experiment.schema.json\n")
 

@@ -301,7 +301,8 @@ def test_flow(cls):
 def watchable(watched) -> pt.AbstractFlow:
     """A flow for which an observable is defined."""
     flow = attention_flow()
-    for candidate in (flow, pt.SecondOrder(flow.space, flow.law), limits.Reclocked(flow)):
+    of_maps = pt.Flow(flow.space, pt.Attention(pt.DotProduct(2.0, np.eye(D), np.roll(np.eye(D), 1, axis=0))))
+    for candidate in (flow, pt.SecondOrder(flow.space, flow.law), limits.Reclocked(flow), of_maps):
         with contextlib.suppress(ValueError):
             watched.check_flow(candidate)
             return candidate

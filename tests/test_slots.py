@@ -58,7 +58,7 @@ def test_too_few_sweeps_end_a_run_and_say_so():
 def test_a_prior_in_the_maximum_counts_once_in_the_free_energy():
     plain = pt.Attention(pt.DotProduct(3.0), pt.Masses(MASSES))
     with_prior = pt.Attention(pt.DotProduct(3.0), pt.Masses(MASSES), pt.Hardmax(prior=True))
-    np.testing.assert_allclose(with_prior.free_energy(X, DENSE), plain.free_energy(X, DENSE), rtol=1e-14)
+    np.testing.assert_allclose(with_prior.log_partition(X, DENSE), plain.log_partition(X, DENSE), rtol=1e-14)
 
 
 def test_heads_take_numpy():

@@ -138,3 +138,19 @@ class PlainMap(AbstractTokenMap):
 
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
         return self.function(x)
+
+
+class LinearMap(AbstractTokenMap):
+    """A derivative that has been worked out as a matrix, as a map of displacements.
+
+    For small clouds and maps that are dear: `LinearMap(moved.jacobian(x))` has the local constants of `moved` at x.
+    """
+
+    matrix: Float[Array, "n d n d"]
+
+    @property
+    def space(self) -> AbstractSpace:
+        return Euclidean()
+
+    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        return jnp.einsum("idje,je->id", self.matrix, x)

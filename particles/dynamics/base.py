@@ -115,9 +115,14 @@ class AbstractFlow(Declared):
         """The first depth after t at which the law is discontinuous; infinite if there is none."""
         return at_precision(self.law, t.dtype).next_jump(t)
 
+    @property
+    def placed(self) -> AbstractLaw:
+        """The law as it looks at tokens: behind a normalization, where the flow places it so."""
+        return self.law
+
     def acting(self, t: Float[Array, ""], state: PyTree) -> AbstractLaw:
         """The law as it acts in a state, at the precision of its tokens."""
-        return at_precision(self.law, self.tokens(state).dtype)
+        return at_precision(self.placed, self.tokens(state).dtype)
 
     def unsolved(self, t: Float[Array, ""], state: PyTree) -> Bool[Array, ""]:
         """Whether an inner iteration of the law misses its tolerance in this state."""

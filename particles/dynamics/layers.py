@@ -101,6 +101,11 @@ class Layers(AbstractFlow):
         fields = [norm.field(t, x, lambda y, term=term: term(t, y, self.summation)) for term in terms]
         return self.space.tangent(x, sum(fields[1:], start=fields[0]))
 
+    @property
+    def placed(self) -> AbstractLaw:
+        """The law behind its normalization; a sum's terms together, whatever the splitting."""
+        return Normalized(self.law, self.norm)
+
     def layer(self, t: Float[Array, ""], h: Float[Array, ""], state: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """The tokens behind the layer at depth t, of step h."""
         x = state

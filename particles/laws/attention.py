@@ -25,6 +25,7 @@ from ..summation import AbstractSummation
 from .base import AbstractLaw, AbstractPotentialLaw
 from .composed import Head, Weighed
 from .gate import AbstractGate, Open
+from .head import AbstractHead
 from .measure import AbstractMeasure, Masses, Uniform
 from .meeting import Meeting
 from .normalizer import AbstractNormalizer, AbstractRatio, Softmax
@@ -167,9 +168,19 @@ class Attention(AbstractInteraction):
         """The attention matrix: how much of token j is in the velocity of token i, gates aside. Memory O(n^2)."""
         return self.head(x, summation).weighted(jnp.eye(x.shape[0], dtype=x.dtype))
 
-    def free_energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, " n"]:
+    def log_partition(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, " n"]:
         """log Z_i, the log of sum_j pi_ij e^s_ij, of each row; -inf for a row that sees nobody."""
         return self.head(x, summation).log_partition()
+
+    def free_energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, " n"]:
+        """The largest value of what the normalizer's weights of each row maximize: log Z_i for Softmax.
+
+        Raises
+        ------
+        ValueError
+            If the weights are not known to maximize anything.
+        """
+        return self.head(x, summation).free_energy()
 
     def energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, ""]:
         given = {field.name for field in dataclasses.fields(self.score)}
@@ -196,7 +207,7 @@ class Attention(AbstractInteraction):
     def _partition(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, ""]:
         """The sum over all pairs of pi_i pi_ij e^(s_ij)."""
         mass = self.measure.mass(x.shape[0]).astype(x.dtype)
-        return jnp.sum(mass * jnp.exp(self.free_energy(x, summation)))
+        return jnp.sum(mass * jnp.exp(self.log_partition(x, summation)))
 
     def check_tokens(self, n: int, d: int) -> None:
         self.check_pairs(n, n, d)
@@ -238,6 +249,11 @@ class Attention(AbstractInteraction):
     ) -> Float[Array, "h n n"]:
         return self.weights(x, summation)[None]
 
+    def attending(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> tuple[AbstractHead, ...]:
+        return (self.head(x, summation),)
+
     def tilted(self, shift: Float[Array, "h n m"]) -> AbstractLaw:
         return _Tilted(self, shift[0])
 
@@ -267,6 +283,11 @@ class _Tilted(AbstractLaw):
         self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
     ) -> Float[Array, "h n n"]:
         return self._head(x, summation).weighted(jnp.eye(x.shape[0], dtype=x.dtype))[None]
+
+    def attending(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> tuple[AbstractHead, ...]:
+        return (self._head(x, summation),)
 
     @property
     def heads(self) -> int:

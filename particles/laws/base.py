@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..declaration import Declared
 from ..summation import AbstractSummation
+from .head import AbstractHead
 
 
 class AbstractLaw(Declared):
@@ -72,6 +73,12 @@ class AbstractLaw(Declared):
     ) -> Float[Array, "h n n"]:
         """The attention matrices, one after another. Memory O(h n^2)."""
         return jnp.concatenate([part.head_weights(t, x, summation) for part in self.parts() if part.heads])
+
+    def attending(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> tuple[AbstractHead, ...]:
+        """The heads at work on tokens, one for each attention matrix, in the order of `head_weights`."""
+        return tuple(head for part in self.parts() if self.heads for head in part.attending(t, x, summation))
 
     def tilted(self, shift: Float[Array, "h n m"]) -> "AbstractLaw":
         """The law with numbers added to the logits of its attention matrices, one matrix of them for each head.

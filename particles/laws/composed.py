@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..declaration import Declared
+from ..summation import AbstractSummation
 from .gate import AbstractGate
 from .head import AbstractHead
 from .measure import AbstractMeasure, Uniform
@@ -27,7 +29,7 @@ class Weighed(AbstractWeighed):
     height : the number of rows where they are other tokens than the columns; they then weigh alike.
     """
 
-    score: AbstractScore
+    score: AbstractScore  # pyright: ignore[reportIncompatibleVariableOverride]
     measure: AbstractMeasure
     size: int = eqx.field(static=True)
     shift: Float[Array, "n m"] | None = None
@@ -114,6 +116,14 @@ class Head(AbstractHead):
     def columns(self) -> Tokens:
         return self.meeting.columns
 
+    @property
+    def summation(self) -> AbstractSummation:
+        return self.meeting.summation
+
+    @property
+    def score(self) -> Declared:
+        return self.meeting.pair.score
+
     def weighted(self, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
         return self.normalizer.weighted(self.meeting, values)
 
@@ -122,6 +132,21 @@ class Head(AbstractHead):
 
     def log_partition(self) -> Float[Array, " n"]:
         return self.meeting.log_partition()
+
+    def free_energy(self) -> Float[Array, " n"]:
+        return self.normalizer.free_energy(self.meeting)
+
+    def entropy(self) -> Float[Array, " n"]:
+        return self.meeting.entropy(self.normalizer.of_pairs(self.meeting))
+
+    def relative_entropy(self) -> Float[Array, " n"]:
+        return self.meeting.relative_entropy(self.normalizer.of_pairs(self.meeting))
+
+    def load(self) -> Float[Array, " m"]:
+        return self.meeting.load(self.weighted)
+
+    def row_mass(self) -> Float[Array, " n"]:
+        return self.meeting.row_mass
 
     def own_weight(self) -> Float[Array, " n"]:
         return jnp.exp(self.meeting.diagonal(self._weighing))

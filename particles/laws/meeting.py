@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ..summation import AbstractSummation, Gathered
 from ..summation.base import finite
-from .pair import AbstractWeighed, Held, Moved, Ratio, Slope, Tokens, Transposed
+from .pair import AbstractWeighed, Averaged, Held, Moved, Ratio, Slope, Tilted, Tokens, Transposed
 
 
 class Weighing(eqx.Module):
@@ -72,7 +72,7 @@ class Meeting(eqx.Module):
 
     def peak(self) -> Float[Array, " n"]:
         """The largest score that each row sees, a constant to differentiation; 0 for a row that sees nobody."""
-        return self.best(Weighing(_score, counting=True))
+        return self.best(Weighing(score, counting=True))
 
     def diagonal(self, weighing: Weighing) -> Float[Array, " n"]:
         """log w_ii, for rows that are columns too."""
@@ -96,6 +96,49 @@ class Meeting(eqx.Module):
 
         return jax.grad(mass)(self.rows.position)
 
+    def average(self, weighing: Weighing, function: Callable) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+        """The log of the sum of each row's weights, and the mean of a function of its pairs under them.
+
+        Parameters
+        ----------
+        function : of scores, log ratios and log weights `[n m]`, finite wherever there is weight.
+        """
+        rows, columns = self._held(weighing)
+        averaged = Averaged(self._ratio(weighing), function)
+
+        def log_mass(tilt: Float[Array, " n"]) -> Float[Array, " n"]:
+            gathered = self.summation.gather(averaged, Tilted(rows, tilt), columns, self.columns.nothing)
+            return gathered.log_mass
+
+        zero = jnp.zeros_like(self.rows.position[:, 0])
+        return jax.jvp(log_mass, (zero,), (jnp.ones_like(zero),))
+
+    def entropy(self, weighing: Weighing) -> Float[Array, " n"]:
+        """The entropy of each row's weights, divided by their sum; 0 for a row that sees nobody."""
+        log_sum, mean = self.average(weighing, _log_weight)
+        return jnp.where(log_sum > -jnp.inf, finite(log_sum) - mean, 0)
+
+    def relative_entropy(self, weighing: Weighing) -> Float[Array, " n"]:
+        """KL of each row's weights against its measure, each divided by its sum; 0 for a row that sees nobody."""
+        log_sum, mean = self.average(weighing, _log_ratio)
+        log_total = self.log_weight(Weighing(flat, counting=weighing.counting))
+        return jnp.where(log_sum > -jnp.inf, mean - finite(log_sum) + finite(log_total), 0)
+
+    def load(self, linear: Callable[[Float[Array, "m 1"]], Float[Array, "n 1"]]) -> Float[Array, " m"]:
+        """sum_i a_i w_ij for rows of mass a_i, from the sums over columns that weights w make of values."""
+        nothing = jnp.zeros_like(self.columns.position[:, :1])
+        return jax.vjp(linear, nothing)[1](self.row_mass[:, None])[0][:, 0]
+
+    def log_weights(self, weighing: Weighing) -> Float[Array, "n m"]:
+        """The log of the weight of every pair. Memory O(n m)."""
+        ratio = self._ratio(weighing)
+        return ratio.logits(*self._held(weighing)) + ratio.level()
+
+    @property
+    def row_mass(self) -> Float[Array, " n"]:
+        """The mass of each row."""
+        return jnp.exp(self.pair.row_mass(self.rows))
+
     def _gathered(self, weighing: Weighing, values: Float[Array, "m k"]) -> Gathered:
         return self.summation.gather(self._ratio(weighing), *self._held(weighing), values)
 
@@ -106,5 +149,21 @@ class Meeting(eqx.Module):
         return Held(self.rows, weighing.row), Held(self.columns, weighing.column)
 
 
-def _score(scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+def flat(scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+    """The ratio of weights that are the measure itself."""
+    return jnp.zeros_like(scores)
+
+
+def score(scores: Float[Array, "n m"], *others: Any) -> Float[Array, "n m"]:
+    """The score itself, as a ratio and as what is averaged."""
     return scores
+
+
+def _log_ratio(scores: Float[Array, "n m"], ratios: Float[Array, "n m"], *others: Any) -> Float[Array, "n m"]:
+    return ratios
+
+
+def _log_weight(
+    scores: Float[Array, "n m"], ratios: Float[Array, "n m"], log_weights: Float[Array, "n m"]
+) -> Float[Array, "n m"]:
+    return log_weights

@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float
 from ..declaration import Declared, parameter
 from ..summation import AbstractSummation
 from .base import AbstractLaw
+from .head import AbstractHead
 
 Branch = Callable[[Float[Array, "n d"]], Float[Array, "n d"]]
 
@@ -34,6 +35,10 @@ class AbstractNorm(Declared):
 
     spherical: ClassVar[bool] = True  # whether tokens stay on the unit sphere
     before: ClassVar[bool] = False  # whether the branch looks at N(x)
+
+    def seen(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """The tokens as the branch looks at them."""
+        return direction(x) if self.before else x
 
     def behind(self, t: Float[Array, ""], pulled: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """What is made of what the branch gives."""
@@ -73,7 +78,7 @@ class AbstractNorm(Declared):
         return jnp.where(self.closes(t), velocity - along * theta, velocity)
 
     def _pulled(self, t: Float[Array, ""], x: Float[Array, "n d"], branch: Branch) -> Float[Array, "n d"]:
-        return self.behind(t, branch(direction(x) if self.before else x))
+        return self.behind(t, branch(self.seen(x)))
 
     def _closed(self, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, "n d"]:
         return jnp.where(self.closes(t), direction(x), x)
@@ -253,6 +258,19 @@ class Normalized(AbstractLaw):
 
     def next_jump(self, t: Float[Array, ""]) -> Float[Array, ""]:
         return jnp.minimum(self.norm.next_jump(t), super().next_jump(t))
+
+    def unsolved(self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation) -> Bool[Array, ""]:
+        return self.law.unsolved(t, self.norm.seen(x), summation)
+
+    def head_weights(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> Float[Array, "h n n"]:
+        return self.law.head_weights(t, self.norm.seen(x), summation)
+
+    def attending(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> tuple[AbstractHead, ...]:
+        return self.law.attending(t, self.norm.seen(x), summation)
 
     def tilted(self, shift: Float[Array, "h n m"]) -> AbstractLaw:
         return Normalized(self.law.tilted(shift), self.norm)

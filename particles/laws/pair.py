@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from ..declaration import Declared
 from ..summation import AbstractPair
 
 Pattern = Literal["full", "causal", "other"]
@@ -41,6 +42,8 @@ class Tokens(eqx.Module):
 
 class AbstractWeighed(AbstractPair):
     """A pair that knows the parts of its logit: score, factor of the pair, masses of row and column."""
+
+    score: eqx.AbstractVar[Declared]
 
     @abc.abstractmethod
     def scores(self, rows: Tokens, columns: Tokens) -> Float[Array, "n m"]:
@@ -118,12 +121,16 @@ class Ratio(AbstractPair):
 
     def of(self, scores: Float[Array, "n m"], rows: Held, columns: Held) -> Float[Array, "n m"]:
         """The log weights for given scores."""
-        row_numbers = jax.tree.map(lambda leaf: leaf[:, None], rows.numbers)
-        column_numbers = jax.tree.map(lambda leaf: leaf[None, :], columns.numbers)
         density = self.pair.density(rows.tokens, columns.tokens)
         if density is not None and self.counting:
             density = jnp.where(density > -jnp.inf, jnp.zeros_like(density), density)
-        return _sum(self.ratio(scores, row_numbers, column_numbers), density)
+        return _sum(self.alone(scores, rows, columns), density)
+
+    def alone(self, scores: Float[Array, "n m"], rows: Held, columns: Held) -> Float[Array, "n m"]:
+        """The log ratios for given scores, without the measure."""
+        row_numbers = jax.tree.map(lambda leaf: leaf[:, None], rows.numbers)
+        column_numbers = jax.tree.map(lambda leaf: leaf[None, :], columns.numbers)
+        return self.ratio(scores, row_numbers, column_numbers)
 
     def level(self) -> float:
         return 0.0 if self.counting else self.pair.level()
@@ -180,6 +187,38 @@ class Slope(AbstractPair):
         return self.weights.level()
 
     def bound(self, rows: Moved, columns: Held) -> None:
+        return None
+
+
+class Tilted(eqx.Module):
+    """Rows with a number each, by which the weights are tilted."""
+
+    held: Held
+    tilt: Float[Array, " n"]
+
+
+class Averaged(AbstractPair):
+    """A pair whose log mass has, as derivative in the tilt at 0, the mean of a function under the row's weights.
+
+    Parameters
+    ----------
+    function : of scores, log ratios and log weights `[n m]`, finite wherever there is weight.
+    """
+
+    weights: Ratio
+    function: Any
+
+    def logits(self, rows: Tilted, columns: Held) -> Float[Array, "n m"]:
+        held, weights = rows.held, self.weights
+        scores = weights.pair.scores(held.tokens, columns.tokens)
+        log_weights = weights.of(scores, held, columns) + weights.level()
+        values = self.function(scores, weights.alone(scores, held, columns), log_weights)
+        return log_weights + rows.tilt[:, None] * jnp.where(log_weights > -jnp.inf, values, 0)
+
+    def level(self) -> float:
+        return 0.0
+
+    def bound(self, rows: Tilted, columns: Held) -> None:
         return None
 
 

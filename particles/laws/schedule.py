@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 from ..declaration import Declared, concrete, option, parameter, replaced
 from ..summation import AbstractSummation
 from .base import AbstractLaw
+from .head import AbstractHead
 
 
 class AbstractSchedule(Declared):
@@ -258,6 +259,11 @@ class Scheduled(AbstractLaw):
     ) -> Float[Array, "h n n"]:
         return self.at(t).head_weights(t, x, summation)
 
+    def attending(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> tuple[AbstractHead, ...]:
+        return self.at(t).attending(t, x, summation)
+
     def tilted(self, shift: Float[Array, "h n m"]) -> AbstractLaw:
         return _TiltedSchedule(self, shift)
 
@@ -289,3 +295,8 @@ class _TiltedSchedule(AbstractLaw):
         self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
     ) -> Float[Array, "h n n"]:
         return self.at(t).head_weights(t, x, summation)
+
+    def attending(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> tuple[AbstractHead, ...]:
+        return self.at(t).attending(t, x, summation)

@@ -44,7 +44,10 @@ class AbstractOffered(AbstractValue):
         return pulled
 
     def pulled(self, head: AbstractHead) -> Float[Array, "n d"]:
-        x, y = head.rows.position, head.columns.position
+        return self.handed(head, head.rows.position, head.columns.position)
+
+    def handed(self, head: AbstractHead, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n d"]:
+        """What a head with its weights and gates hands to rows that hold x from columns that hold y."""
         if not self.relative:
             return self.output(head.query_gate(head.weighted(head.value_gate(self.offered(y)))))
         # around the center of the tokens, so that digits are kept where all are close

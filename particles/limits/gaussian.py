@@ -16,14 +16,10 @@ from ..dynamics.base import at_precision
 from ..laws import AbstractLaw, Attention, Sum
 from ..laws.measure import Uniform
 from ..laws.normalizer import AffineField, Moments, Quadratic
-from ..laws.score import AbstractScore
-from ..laws.value import AbstractOffered, AbstractValue
+from ..laws.reading import EXACT, ROUGH, affine, quadratic, read_affine, read_quadratic
+from ..laws.value import AbstractOffered
 from ..summation import AbstractSummation, Auto
 from .measure_flow import AbstractMeasureFlow
-
-FAR = 3.0  # how far from the origin a slot is looked at, to see that it is what its derivatives there say
-EXACT = 1e-9  # how far it may be off, relative to its size, in double precision
-ROUGH = 1e-4  # in single precision
 
 
 class GaussianFlow(AbstractMeasureFlow):
@@ -135,26 +131,16 @@ def _check_forms(head: Attention, d: int) -> None:
     """Raises ValueError if the score is not quadratic, or the value not affine, in dimension d; traced ones may be."""
     if any(concrete(leaf) is None for leaf in jax.tree.leaves(head)):
         return
-    x, y = (FAR * jnp.asarray(np.random.default_rng(k).normal(size=(8, d))) for k in (0, 1))
-    near = quadratic(head.score, x)
-    through_y = y @ near.form @ x.T + (0.5 * jnp.sum((y @ near.own) * y, axis=1) + y @ near.tilt)[:, None]
-    difference = head.score(x, y) - head.score(x, jnp.zeros_like(y))
-    if not _close(difference, through_y.T):
+    if read_quadratic(head.score, d) is None:
         raise ValueError(
             f"a GaussianFlow needs a score that is quadratic in query and key; {type(head.score).__name__} is not, as "
             "it is given: use DotProduct, SquaredDistance, or Metric with an affine map"
         )
-    value = affine(head.value, x)
-    if not _close(_offer(head.value, y), value.offset[None, :] + y @ value.slope.T):
+    if read_affine(head.value, d) is None:
         raise ValueError(
             f"a GaussianFlow needs a value that is affine in the key; {type(head.value).__name__} is not, as it is "
             "given: use Linear, LowRank, Identity or Difference"
         )
-
-
-def _close(x: Float[Array, "*any"], y: Float[Array, "*any"]) -> bool:
-    tolerance = EXACT if x.dtype == jnp.float64 else ROUGH
-    return bool(jnp.max(jnp.abs(x - y)) <= tolerance * (1 + jnp.max(jnp.abs(y))))
 
 
 def _check_covariance(covariance: np.ndarray) -> None:
@@ -163,35 +149,6 @@ def _check_covariance(covariance: np.ndarray) -> None:
     slack = (EXACT if covariance.dtype == np.float64 else ROUGH) * size
     if np.abs(covariance - covariance.T).max() > slack or np.linalg.eigvalsh(covariance)[0] < -slack:
         raise ValueError("the covariance of a GaussianFlow must be symmetric, without negative eigenvalues")
-
-
-def quadratic(score: AbstractScore, like: Float[Array, "n d"]) -> Quadratic:
-    """What a quadratic score is, from its derivatives at the origin.
-
-    Parameters
-    ----------
-    score : a function of query x and key y.
-    like : tokens of the dimension and precision that are meant.
-    """
-    origin = jnp.zeros_like(like[0])
-
-    def logit(y: Float[Array, " d"], x: Float[Array, " d"]) -> Float[Array, ""]:
-        return score(x[None, :], y[None, :])[0, 0]
-
-    slope = jax.grad(logit)
-    return Quadratic(jax.jacfwd(slope, 1)(origin, origin), jax.jacfwd(slope)(origin, origin), slope(origin, origin))
-
-
-def affine(value: AbstractValue, like: Float[Array, "n d"]) -> AffineField:
-    """What an affine value is, from its derivative at the origin."""
-    origin = jnp.zeros_like(like[0])
-    slope = jax.jacfwd(lambda y: _offer(value, y[None, :])[0])(origin)
-    return AffineField(_offer(value, origin[None, :])[0], slope)
-
-
-def _offer(value: AbstractValue, y: Float[Array, "m d"]) -> Float[Array, "m d"]:
-    assert isinstance(value, AbstractOffered), "checked when the flow was made"
-    return value.output(value.offered(y))
 
 
 def _moved(head: Attention, moments: Moments) -> AffineField:

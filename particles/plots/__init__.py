@@ -7,6 +7,7 @@ from .base import kinds as kinds
 from .base import suitable as suitable
 from .charts import Chart as Chart
 from .cosines import CosineHistogram as CosineHistogram
+from .merge_tree import ClusterTree as ClusterTree
 from .observables import Observables as Observables
 from .style import Plate as Plate
 from .style import save as save

@@ -76,7 +76,10 @@ def _curves(panel: Curves, axes: Axes, dataset: xr.Dataset, figure: Figure) -> N
         _series(panel, name, style, axes, dataset, ink)
     if panel.slopes:
         _guides(panel, axes, dataset)
-    if "x" in panel.log and dataset[panel.x].ndim == 1 and dataset[panel.x].size <= FEW:
+    if _named(dataset[panel.x]):
+        axes.set_xticks(range(dataset[panel.x].size), labels=[str(word) for word in dataset[panel.x].values])
+        axes.tick_params(axis="x", labelrotation=90)
+    elif "x" in panel.log and dataset[panel.x].ndim == 1 and dataset[panel.x].size <= FEW:
         _ticks(axes, dataset[panel.x].values)
     named = (*panel.measured, *panel.theory, *panel.bounds)
     axes.set_ylabel(_shared_label([dataset[name] for name in named], len(named) > 1))
@@ -107,7 +110,7 @@ def _series(panel: Curves, name: str, style: dict[str, Any], axes: Axes, dataset
     for k in range(dataset.sizes[panel.by] if split else 1):
         at = {panel.by: k} if split else {}
         values = _drawable(variable.isel(at))
-        along = np.asarray(x.isel({dim: one for dim, one in at.items() if dim in x.dims}).values, float)
+        along = _places(x.isel({dim: one for dim, one in at.items() if dim in x.dims}))
         pen = {"color": ink.pen(at)["color"] if split else _alone(panel, name)} | style
         if style.get("marker"):
             pen |= {"markerfacecolor": "none", "markevery": max(1, values.shape[0] // MANY)}
@@ -118,6 +121,16 @@ def _series(panel: Curves, name: str, style: dict[str, Any], axes: Axes, dataset
         if panel.error and name == panel.measured[0]:
             error = np.asarray(dataset[panel.error].isel(at).values, float)
             axes.errorbar(along, values, error, fmt="none", ecolor=pen["color"], elinewidth=0.7, capsize=1.5)
+
+
+def _named(x: xr.DataArray) -> bool:
+    """Whether what stands along an axis are words."""
+    return x.dtype.kind in "OSU"
+
+
+def _places(x: xr.DataArray) -> np.ndarray:
+    """Where values stand along an axis; words stand one after another."""
+    return np.arange(x.size, dtype=float) if _named(x) else np.asarray(x.values, float)
 
 
 def _crossed(converged: np.ndarray, along: np.ndarray, values: np.ndarray, axes: Axes) -> None:
@@ -182,11 +195,17 @@ def _map(panel: Map, axes: Axes, dataset: xr.Dataset, figure: Figure) -> None:
     for k, name in enumerate(panel.theory):
         style: dict[str, Any] = {"linestyle": LINES[k % len(LINES)], "label": _words(dataset[name])}
         axes.plot(x.values, dataset[name].values, color="white", path_effects=[OUTLINE], **style)
-    axes.set_xlim(float(x.min()), float(x.max()))
-    axes.set_ylim(float(y.min()), float(y.max()))
+    axes.set_xlim(*_span(x))
+    axes.set_ylim(*_span(y))
     axes.set_ylabel(_label(y))
     if panel.theory:
         axes.legend(loc="best", labelcolor="white", frameon=True, facecolor="0.15", edgecolor="none", framealpha=0.7)
+
+
+def _span(coordinate: xr.DataArray) -> tuple[float, float]:
+    """What is shown along a coordinate: of numbered things all of the first cell and of the last."""
+    half = 0.5 if coordinate.dtype.kind in "iu" else 0.0
+    return float(coordinate.min()) - half, float(coordinate.max()) + half
 
 
 def _scales(log: str, axes: Axes) -> None:

@@ -23,15 +23,17 @@ from particles.plots.paths import path, picked, written
 SERVED = {
     "numbers only": {"observables"},
     "numbers of a sweep": {"observables"},
-    "line": {"observables", "trajectories"},
-    "sweep of lines": {"observables", "trajectories"},
+    "line": {"observables", "trajectories", "merge_tree"},
+    "sweep of lines": {"observables", "trajectories", "merge_tree"},
+    "one frame": {"observables", "trajectories", "timelapse", "cosines"},
+    "product": {"observables", "trajectories", "timelapse", "cosines"},
     "one frame on a line": {"observables", "trajectories"},
     "one token": {"observables", "trajectories", "timelapse"},
     "one token in the plane": {"observables", "trajectories", "timelapse"},
 }
 """Which kinds serve a sample; all that are for runs, where nothing is said."""
 
-OF_RUNS = {"trajectories", "timelapse", "observables", "cosines"}
+OF_RUNS = {"trajectories", "timelapse", "observables", "cosines", "merge_tree"}
 
 
 @pytest.mark.parametrize("sample", stored.SAMPLES)

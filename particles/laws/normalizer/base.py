@@ -6,6 +6,10 @@ with logits of their own, and so run on every summation without knowing which.
 
 All but one give positive weights w_ij = pi_ij e^r, with a log ratio r of the score and of numbers that the row or the
 column was given; that is all a value needs that is a gradient of the score.
+
+Nearly all are principles of maximum entropy, too: the weights of a row make its mean score, less a convex penalty on
+their ratio to the measure, as large as it can be. That maximum is the row's free energy, and its gradient in the query
+is the mean gradient of the score under the weights.
 """
 
 import abc
@@ -21,6 +25,7 @@ from ...summation.base import finite
 from ..meeting import Meeting, Weighing
 from ..pair import Pattern
 from .gaussian import AffineField, Moments, Quadratic
+from .principle import AbstractPrinciple
 
 
 class AbstractNormalizer(Declared):
@@ -33,6 +38,42 @@ class AbstractNormalizer(Declared):
     @abc.abstractmethod
     def weighted(self, meeting: Meeting, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
         """The sum over columns of weight times value, for each row; 0 for a row that sees nobody."""
+
+    @abc.abstractmethod
+    def of_pairs(self, meeting: Meeting) -> Weighing:
+        """The weights as those of single pairs, whether or not `weighted` looks at any.
+
+        Raises
+        ------
+        ValueError
+            If weights may be negative.
+        """
+
+    def free_energy(self, meeting: Meeting) -> Float[Array, " n"]:
+        """The largest value of what the weights of each row maximize; -inf for a row that no weights are possible for.
+
+        Its gradient in the row, the columns held still, is the mean of grad_1 s under the weights.
+
+        Raises
+        ------
+        ValueError
+            If the weights are not known to maximize anything.
+        """
+        raise ValueError(self._no_principle)
+
+    def principle(self, meeting: Meeting) -> AbstractPrinciple:
+        """What the weights maximize, written out over all pairs. Memory O(n m).
+
+        Raises
+        ------
+        ValueError
+            If the weights are not known to maximize anything.
+        """
+        raise ValueError(self._no_principle)
+
+    @property
+    def _no_principle(self) -> str:
+        return f"the weights of {type(self).__name__} are not known to maximize anything, so they have no free energy"
 
     def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
         """Raises ValueError for a measure or a score that this normalizer cannot serve.
@@ -71,6 +112,9 @@ class AbstractRatio(AbstractNormalizer):
     def weighted(self, meeting: Meeting, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
         return meeting.weighed(self.weighing(meeting), values)
 
+    def of_pairs(self, meeting: Meeting) -> Weighing:
+        return self.weighing(meeting)
+
 
 class AbstractOnePass(AbstractRatio):
     """A normalizer that needs one gather and only closes it."""
@@ -84,7 +128,7 @@ class AbstractOnePass(AbstractRatio):
         """The logarithm of what e^s is divided by in a row, from the log of the row's partition function."""
 
     def weighing(self, meeting: Meeting) -> Weighing:
-        return Weighing(_minus_row, row=finite(self.log_divisor(meeting.log_partition())))
+        return divided(self.log_divisor(meeting.log_partition()))
 
     def weighted(self, meeting: Meeting, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
         return self.close(meeting.gather(values))
@@ -112,6 +156,11 @@ class AbstractReferred(AbstractRatio):
                 f"{type(self).__name__} in counting form counts every token it sees as one, so it cannot serve masses "
                 "or densities other than 0 and 1; use reference='measure'"
             )
+
+
+def divided(log_divisor: Float[Array, " n"]) -> Weighing:
+    """The weighing by e^s over a divisor for each row."""
+    return Weighing(_minus_row, row=finite(log_divisor))
 
 
 def _minus_row(scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:

@@ -12,6 +12,9 @@ from ...summation.base import finite
 from ..meeting import Meeting, Weighing
 from .base import AbstractOnePass, AbstractReferred
 from .gaussian import AffineField, Moments, Quadratic
+from .principle import Entropy, Rows, TwoSided, entropy
+
+SMALL = 18.0  # e^-18 squared is below rounding
 
 
 class Softmax(AbstractOnePass):
@@ -44,6 +47,15 @@ class Softmax(AbstractOnePass):
 
     def log_divisor(self, log_mass: Float[Array, " n"]) -> Float[Array, " n"]:
         return log_mass
+
+    def free_energy(self, meeting: Meeting) -> Float[Array, " n"]:
+        """log Z_i."""
+        return meeting.log_partition()
+
+    def principle(self, meeting: Meeting) -> Rows:
+        """With phi(r) = r log r."""
+        best = self.free_energy(meeting)
+        return Rows.of(meeting, self.of_pairs(meeting), best, entropy(best))
 
     def gaussian(self, columns: Moments, score: Quadratic) -> AffineField:
         """Gaussian columns weighed by e^s are Gaussian again; NaN where the weights grow too fast to be summed."""
@@ -88,6 +100,16 @@ class Mean(AbstractOnePass):
     def log_divisor(self, log_mass: Float[Array, " n"]) -> Float[Array, " n"]:
         return jnp.broadcast_to(self.offset, log_mass.shape)
 
+    def free_energy(self, meeting: Meeting) -> Float[Array, " n"]:
+        """The sum of the row's weights, Z_i e^-c."""
+        return jnp.exp(meeting.log_partition() - self.offset)
+
+    def principle(self, meeting: Meeting) -> Rows:
+        """With phi(r) = r log r - r + c r, and rows of any sum."""
+        best = self.free_energy(meeting)
+        penalty = Entropy(jnp.ones((), best.dtype), self.offset.astype(best.dtype) - 1)
+        return Rows.of(meeting, self.of_pairs(meeting), best, penalty, conserved=False)
+
 
 class Null(AbstractOnePass):
     r"""Softmax that may also look at nothing: a null token of value zero takes a part of each row.
@@ -123,6 +145,16 @@ class Null(AbstractOnePass):
         peak = jnp.maximum(log_mass, self._level)
         return peak + jnp.log(jnp.exp(log_mass - peak) + jnp.exp(self._level - peak))
 
+    def free_energy(self, meeting: Meeting) -> Float[Array, " n"]:
+        """log(m_0 e^c + Z_i)."""
+        return self.log_divisor(meeting.log_partition())
+
+    def principle(self, meeting: Meeting) -> Rows:
+        """With phi(r) = r log r, and the null token as one column more."""
+        best = self.free_energy(meeting)
+        rows = Rows.of(meeting, self.of_pairs(meeting), best, entropy(best))
+        return rows.with_null(self.score, self.mass, self.score - best)
+
     @property
     def _level(self) -> Float[Array, ""]:
         return self.score + jnp.log(self.mass)
@@ -155,5 +187,21 @@ class Sigmoid(AbstractReferred):
     def weighing(self, meeting: Meeting) -> Weighing:
         return Weighing(self._ratio, counting=self.counting)
 
+    def free_energy(self, meeting: Meeting) -> Float[Array, " n"]:
+        """sum_j pi_ij log(1 + e^(s_ij + b)), a sum of what each pair reaches by itself."""
+        return jnp.exp(meeting.log_weight(Weighing(self._reached, counting=self.counting)))
+
+    def principle(self, meeting: Meeting) -> Rows:
+        """With phi(r) = r log r + (1 - r) log(1 - r) - b r for r in [0, 1], and rows of any sum."""
+        best, reference = self.free_energy(meeting), "counting" if self.counting else "measure"
+        penalty = TwoSided(self.bias.astype(best.dtype))
+        return Rows.of(meeting, self.of_pairs(meeting), best, penalty, reference, conserved=False)
+
     def _ratio(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
         return jax.nn.log_sigmoid(scores + self.bias)
+
+    def _reached(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+        """log log(1 + e^z), from two terms of its series where e^z is too small to be seen beside 1."""
+        z = scores + self.bias
+        small = z < -SMALL
+        return jnp.where(small, z - 0.5 * jnp.exp(z), jnp.log(jax.nn.softplus(jnp.where(small, 0, z))))

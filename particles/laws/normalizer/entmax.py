@@ -9,8 +9,9 @@ from jaxtyping import Array, Bool, Float
 
 from ...declaration import option, parameter
 from ...summation.base import finite
-from ..meeting import Meeting, Weighing
+from ..meeting import Meeting, Weighing, flat
 from .base import AbstractReferred
+from .principle import Rows, Tsallis
 
 EPSILONS = 4  # rounding errors that a solved threshold may be off
 
@@ -51,35 +52,60 @@ class Entmax(AbstractReferred):
     sources: ClassVar[tuple[str, ...]] = ("peters2019sparse", "martins2016softmax")
 
     def weighing(self, meeting: Meeting) -> Weighing:
+        peak, depth, unit = self._solved(meeting)
+        total = meeting.log_weight(self._at(self._ratio, peak, depth, unit))
+        return self._at(self._ratio, peak, depth, unit + finite(total))
+
+    def free_energy(self, meeting: Meeting) -> Float[Array, " n"]:
+        """The smallest value of the dual: with the threshold t it is (t + 1/a)/(a - 1) + sum_j pi_ij r_ij^a / a."""
+        peak, depth, unit = self._solved(meeting)
+        power = jnp.exp(meeting.log_weight(self._at(self._powered, peak, depth, unit))) / self.alpha
+        threshold = (self.alpha - 1) * peak - jnp.exp(depth)
+        seen = meeting.log_weight(Weighing(flat, counting=self.counting)) > -jnp.inf
+        return jnp.where(seen, (threshold + 1 / self.alpha) / (self.alpha - 1) + power, -jnp.inf)
+
+    def principle(self, meeting: Meeting) -> Rows:
+        """With phi(r) = (r^a - r) / (a (a - 1)), against the measure of each row divided by its sum."""
+        reference = "counting" if self.counting else "row"
+        return Rows.of(meeting, self.of_pairs(meeting), self.free_energy(meeting), Tsallis(self.alpha), reference)
+
+    def _solved(self, meeting: Meeting) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
+        """The largest score of each row, the log of how far below it the threshold lies, and the log of its total."""
         peak = meeting.peak()
-        total = meeting.log_weight(Weighing(_flat, counting=self.counting))
+        total = meeting.log_weight(Weighing(flat, counting=self.counting))
         top = meeting.log_weight(Weighing(_at_peak, peak, counting=self.counting))
         seen = top > -jnp.inf
         unit = jnp.zeros_like(total) if self.counting else finite(total)
 
-        def at(depth: Float[Array, " n"], unit: Float[Array, " n"]) -> Weighing:
-            return Weighing(self._ratio, (peak, depth, unit), counting=self.counting)
-
         def log_norm(depth: Float[Array, " n"]) -> Float[Array, " n"]:
             """The log of (sum of weights)^(alpha - 1), nearly linear in the log of the threshold's depth."""
-            return jnp.where(seen, (self.alpha - 1) * finite(meeting.log_weight(at(depth, unit))), depth)
+            log_sum = meeting.log_weight(self._at(self._ratio, peak, depth, unit))
+            return jnp.where(seen, (self.alpha - 1) * finite(log_sum), depth)
 
         slow = 1 - jax.lax.stop_gradient(self.alpha)
         shallow = jnp.where(seen, slow * finite(total - unit), 0)
         deep = jnp.where(seen, slow * finite(top - unit), 0)
-        depth = _root(log_norm, shallow, deep)
-        return at(depth, unit + finite(meeting.log_weight(at(depth, unit))))
+        return peak, _root(log_norm, shallow, deep), unit
+
+    def _at(
+        self, ratio: Callable, peak: Float[Array, " n"], depth: Float[Array, " n"], total: Float[Array, " n"]
+    ) -> Weighing:
+        return Weighing(ratio, (peak, depth, total), counting=self.counting)
 
     def _ratio(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+        """r, with the weights divided by e^total."""
+        return self._raised(1 / (self.alpha - 1), scores, row)
+
+    def _powered(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+        """r^alpha, in the same way."""
+        return self._raised(self.alpha / (self.alpha - 1), scores, row)
+
+    def _raised(self, power: Float[Array, ""], scores: Float[Array, "n m"], row: Any) -> Float[Array, "n m"]:
+        """A power of how far the scores are above the threshold."""
         peak, depth, total = row
         above = (self.alpha - 1) * (scores - peak) + jnp.exp(depth)
         inside = above > 0
-        return jnp.where(inside, jnp.log(jnp.where(inside, above, 1)) / (self.alpha - 1) - total, -jnp.inf)
-
-
-def _flat(scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
-    """The ratio of weights that are the measure itself."""
-    return jnp.zeros_like(scores)
+        return jnp.where(inside, power * jnp.log(jnp.where(inside, above, 1)) - total, -jnp.inf)
 
 
 def _at_peak(scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...declaration import option
-from ..meeting import Meeting
+from ..meeting import Meeting, Weighing
 from ..pair import Pattern
-from .base import AbstractNormalizer
+from .base import AbstractNormalizer, divided
+from .principle import Rows, entropy
 
 PREFIX_BLOCK = 64
 
@@ -57,13 +58,38 @@ class Linear(AbstractNormalizer):
             )
 
     def weighted(self, meeting: Meeting, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
-        pair, columns = meeting.pair, meeting.columns
-        queries, keys = pair.query_features(meeting.rows), pair.key_features(columns)
-        mass = pair.column_mass(columns)
-        keys = keys * jnp.exp(pair.level() + (0 if mass is None else mass[:, None]))
-        offered = jnp.concatenate([values, jnp.ones_like(values[:, :1])], axis=1)
-        sums = _prefixes(queries, keys, offered) if pair.pattern == "causal" else queries @ (keys.T @ offered)
+        sums = _sums(meeting, jnp.concatenate([values, jnp.ones_like(values[:, :1])], axis=1))
         return sums[:, :-1] / sums[:, -1:] if self.normalized else sums[:, :-1]
+
+    def of_pairs(self, meeting: Meeting) -> Weighing:
+        self._check_divided()
+        return divided(meeting.log_partition())
+
+    def free_energy(self, meeting: Meeting) -> Float[Array, " n"]:
+        """log Z_i, from the sums of features."""
+        self._check_divided()
+        return jnp.log(_sums(meeting, jnp.ones_like(meeting.columns.position[:, :1]))[:, 0])
+
+    def principle(self, meeting: Meeting) -> Rows:
+        """That of `Softmax`, with the logarithm of the features' product as the score."""
+        best = self.free_energy(meeting)
+        return Rows.of(meeting, self.of_pairs(meeting), best, entropy(best))
+
+    def _check_divided(self) -> None:
+        if not self.normalized:
+            raise ValueError(
+                "the weights of Linear(normalized=False) may have any sign, so they have no entropy and no free "
+                "energy; where features are positive, Mean with the same score has the same weights"
+            )
+
+
+def _sums(meeting: Meeting, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
+    """The sum over columns of measure times product of features times value."""
+    pair, columns = meeting.pair, meeting.columns
+    queries, keys = pair.query_features(meeting.rows), pair.key_features(columns)
+    mass = pair.column_mass(columns)
+    keys = keys * jnp.exp(pair.level() + (0 if mass is None else mass[:, None]))
+    return _prefixes(queries, keys, values) if pair.pattern == "causal" else queries @ (keys.T @ values)
 
 
 def _prefixes(

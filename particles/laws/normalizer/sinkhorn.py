@@ -10,10 +10,11 @@ from jaxtyping import Array, Bool, Float
 
 from ...declaration import concrete, option, parameter
 from ...summation.base import finite
-from ..meeting import Meeting, Weighing
+from ..meeting import Meeting, Weighing, flat
 from ..pair import Pattern
 from .base import AbstractRatio
 from .gaussian import AffineField, Moments, Quadratic
+from .principle import Rows, Transport, entropy
 
 
 class Sinkhorn(AbstractRatio):
@@ -87,6 +88,56 @@ class Sinkhorn(AbstractRatio):
             sweep = _either(~jnp.isfinite(self.rho), half_way, sweep)
         h = _fixed_point(sweep, start, self.tolerance, self.sweeps)
         return Weighing(_scaled, _rows(h, meeting), h)
+
+    def free_energy(self, meeting: Meeting) -> Float[Array, " n"]:
+        """-f_i, h being minus rho times the log of how much too full a column is; with rho infinite, of b-mean 0.
+
+        Its mean over rows with their masses is what all weights together maximize. The gradient of that mean in a row
+        is the row's mass times the mean of grad_1 s under its weights; a single -f_i feels the other rows as well.
+        """
+        self._check_solved()
+        weighing = self.weighing(meeting)
+        return jnp.where(self._seen(meeting), self._shift(weighing.column, meeting) - weighing.row, -jnp.inf)
+
+    def principle(self, meeting: Meeting) -> Transport:
+        """That of all rows together, a problem of transport."""
+        mass, best = meeting.row_mass, self.free_energy(meeting)
+        total = jnp.sum(jnp.where(mass > 0, mass * best, 0))[None]
+        rows = Rows.of(meeting, self.of_pairs(meeting), best, entropy(best))
+        columns = jnp.exp(self._log_column_mass(meeting))
+        return Transport(
+            rows=rows,
+            weights=rows.weights,
+            best=total,
+            row_mass=mass,
+            column_mass=columns,
+            rho=self.rho.astype(best.dtype),
+        )
+
+    def _check_solved(self) -> None:
+        if self.half_steps is not None:
+            raise ValueError(
+                "the weights of Sinkhorn after a fixed number of `half_steps` maximize nothing; leave it out, or use "
+                "Softmax"
+            )
+
+    def _seen(self, meeting: Meeting) -> Bool[Array, " n"]:
+        """Whether there is anybody for a row to see."""
+        return meeting.log_weight(Weighing(flat)) > -jnp.inf
+
+    def _log_column_mass(self, meeting: Meeting) -> Float[Array, " m"]:
+        pair, columns = meeting.pair, meeting.columns
+        mass = pair.column_mass(columns)
+        return jnp.full_like(columns.position[:, 0], pair.level()) + (0 if mass is None else mass)
+
+    def _shift(self, h: Float[Array, " m"], meeting: Meeting) -> Float[Array, ""]:
+        """What h lacks to be minus rho times the log of how much too full a column is: then full ones add up to 1."""
+        infinite, free = ~jnp.isfinite(self.rho), self.rho == 0
+        rho = jnp.where(infinite | free, 1, self.rho).astype(h.dtype)
+        log_mass = self._log_column_mass(meeting)
+        reached = meeting.log_load(jnp.zeros_like(meeting.rows.position[:, 0])) > -jnp.inf
+        priced = rho * jax.nn.logsumexp(jnp.where(reached, log_mass - h / rho, -jnp.inf))
+        return jnp.where(infinite, -jnp.sum(jnp.exp(log_mass) * h), jnp.where(free, 0, priced))
 
     def unsolved(self, meeting: Meeting) -> Bool[Array, ""]:
         if not self.iterates:
