@@ -23,6 +23,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
+# Tracing makes and drops objects by the million beside a heap of compiled programs; looking through all of it as often
+# as Python does by itself costs a sixth of the session.
+gc.collect()
+gc.freeze()
+gc.set_threshold(200_000, 20, 100)
+
 MAPS = pathlib.Path("/proc/self/maps")
 MANY_MAPS = 30_000  # of the 65530 that Linux allows a process
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 import xarray as xr
@@ -24,6 +25,15 @@ CLAIMS = claims()
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs" / "claims"
 
 
+@pytest.fixture
+def unchecked():
+    """Types are not looked at again: a claim calls what other tests have called, a hundred thousand times."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", CLAIMS)
 def test_a_claim_holds_and_its_control_does_not(name, tmp_path):
     claim = CLAIMS[name]().shrunk()

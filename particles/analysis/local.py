@@ -69,7 +69,7 @@ def local_lipschitz(
     Parameters
     ----------
     moved : the map, a `LawMap`, `FieldMap`, `LayerMap`, `FlowMap` or any other.
-    x : the tokens, in general position on the map's space.
+    x : the tokens; where clouds are compared, no two of them at one place.
     norm : of displacements, and so the distance for which the constant holds:
 
         - "euclidean": the root of the sum of squares of all coordinates. The value is the largest singular value.
@@ -79,14 +79,17 @@ def local_lipschitz(
         - "conditional": the root mean square displacement of tokens that keep their positions, by which clouds are
           compared where a mask knows the order of the tokens. Again the Euclidean constant.
         - "max": the largest displacement of a token, or the distance W_inf of clouds.
-        - "W1": the mean displacement, or the distance W_1 of clouds. The largest is attained by moving one token.
+        - "W1": the mean displacement, or the distance W_1 of clouds. The constant is attained by moving one token.
+
+        Where the map knows tokens by their index, all are constants of labeled tokens; else of clouds of as many tokens
+        of one mass.
     tolerance : the residual allowed, relative to the value. For "euclidean" it is the size of J^T u - s v, with s the
         value, v the direction and u the direction of the image, and some singular value is that close to s. For "max"
         and "W1" it is what one more step of the power method gains.
     products : the largest number of products, give or take a sweep.
-    sweep : how many singular vectors are sought together; memory is twice as many clouds. Not for "max" and "W1".
-    starts : from how many tokens "max" and "W1" are sought, those that random displacements show as the best.
-    seed : of the random displacement that the search begins with.
+    sweep : the steps of Lanczos' method from one restart to the next; as many pairs of displacements are kept.
+    starts : from how many tokens "max" and "W1" are sought: those that random displacements show as the best.
+    seed : of the random displacements that a search begins with.
 
     Returns
     -------
@@ -108,8 +111,8 @@ def local_lipschitz(
 
     Cost
     ----
-    A product costs a few evaluations of the map, and its memory. Twenty to a hundred of them are usual, ten times as
-    many for "max" and "W1".
+    A product costs three to six evaluations of the map, and their memory: no matrix is formed. Sixty to a few hundred
+    are usual; more where the largest singular values are close to each other.
 
     Source
     ------

@@ -96,10 +96,22 @@ def test_mixed_norms_are_those_of_the_matrix(norm):
         check(local_lipschitz(LinearMap(jnp.asarray(dense)), x, norm), moved, x, dense, norm)
 
 
-def test_the_constant_of_a_flow_on_the_sphere_is_that_of_the_matrix():
-    flow = pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(3.0)))
-    moved, x = FlowMap(flow, pt.Plan(until=1.0, save=1)), on_sphere()
-    check(local_lipschitz(moved, x), moved, x, np.asarray(matrix(moved, x)), "euclidean")
+START = pt.starts.Uniform(6, 3)
+GROWING = pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(3.0)))
+
+
+@pytest.fixture(scope="module")
+def way():
+    """A flow from its start to depth 1, and its derivative as a matrix."""
+    moved = FlowMap(GROWING, pt.Plan(until=1.0, save=1, rtol=1e-8))
+    x = START(pt.Sphere(), jax.random.key(0))
+    return moved, x, np.asarray(matrix(moved, x))
+
+
+@pytest.mark.slow
+def test_the_constant_of_a_flow_on_the_sphere_is_that_of_the_matrix(way):
+    moved, x, dense = way
+    check(local_lipschitz(moved, x), moved, x, dense, "euclidean")
 
 
 def test_a_stretched_displacement_is_what_the_map_does_to_near_tokens():
@@ -199,10 +211,6 @@ def test_what_is_refused(monkeypatch):
         local_lipschitz(moved, tokens(4))
 
 
-START = pt.starts.Uniform(6, 3)
-GROWING = pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(3.0)))
-
-
 def test_a_study_refuses_what_has_no_constants():
     plan = pt.Plan(until=1.0, save=4)
     with pytest.raises(ValueError, match="boundary"):
@@ -215,20 +223,14 @@ def test_a_study_refuses_what_has_no_constants():
         Lipschitz(START, pt.SecondOrder(pt.Sphere(), pt.Attention()), plan).data()
 
 
-def test_growth_obeys_the_constants_on_the_way_and_no_smaller_ones():
+def test_growth_obeys_the_constants_on_the_way_and_no_smaller_ones(way):
     study = Lipschitz(START, GROWING, pt.Plan(until=1.0, save=8, rtol=1e-8), norm="max")
     data = study.data()
     assert all(found.holds for found in study.checks(data))
     assert {"step_bound", "law_bound"} <= set(data)
-    assert float(data.grown[-1]) == pytest.approx(whole_way(1.0), rel=1e-5)
+    assert float(data.grown[-1]) == pytest.approx(row_norm(way[2]), rel=1e-5)
     more = data.assign(grown=data.grown**2, step=10 * data.step)
     assert sum(not found.holds for found in study.checks(more)) == 2
-
-
-def whole_way(until):
-    """The largest stretch of a displacement of the study's start, by the matrix."""
-    x = pt.Sphere().project(START(pt.Sphere(), jax.random.key(0)).astype(jnp.float64))
-    return row_norm(np.asarray(matrix(FlowMap(GROWING, pt.Plan(until=until, save=1, rtol=1e-8)), x)))
 
 
 def test_layers_multiply():
