@@ -216,7 +216,8 @@ def _scales(log: str, axes: Axes) -> None:
 
 
 def _words(variable: xr.DataArray) -> str:
-    return str(variable.attrs.get("long_name", variable.name)).replace("_", " ")
+    """What a variable is called; a name of the code loses its underscores, mathtext keeps them."""
+    return str(variable.attrs.get("long_name", str(variable.name).replace("_", " ")))
 
 
 def _label(variable: xr.DataArray) -> str:
