@@ -127,7 +127,7 @@ def total_variation(p: Float[Array, "*any n n"], q: Float[Array, "*any n n"]) ->
     return jnp.mean(0.5 * jnp.sum(jnp.abs(p - q), axis=-1), axis=-1)
 
 
-def rank_correlation(p: Float[Array, "n n"], q: Float[Array, "n n"]) -> float:
+def rank_correlation(p: Float[Array | np.ndarray, "n n"], q: Float[Array | np.ndarray, "n n"]) -> float:
     """Kendall's tau of the entries off the diagonal, row by row, the mean over rows: 1 for the same order.
 
     NaN where every row of one is constant, so that there is no order.

@@ -69,9 +69,11 @@ def build(content: dict[str, Any], where: str = "config") -> AbstractExperiment:
 
 def _asked_for(kind: Any) -> type[AbstractExperiment]:
     """Whose config it is. Claims are looked for only where one may be meant: importing them all takes a second."""
+    if not isinstance(kind, str):
+        return AbstractExperiment
     if kind != Simulation.__name__ and kind not in STUDIES:
         discover()
-    return family(AbstractExperiment).get(kind, AbstractExperiment) if isinstance(kind, str) else AbstractExperiment
+    return family(AbstractExperiment).get(kind, AbstractExperiment)
 
 
 def schema() -> dict[str, Any]:

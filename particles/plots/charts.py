@@ -109,7 +109,7 @@ def _series(panel: Curves, name: str, style: dict[str, Any], axes: Axes, dataset
     split = panel.by in variable.dims
     for k in range(dataset.sizes[panel.by] if split else 1):
         at = {panel.by: k} if split else {}
-        values = _drawable(variable.isel(at))
+        values = _drawable(variable.isel(at).transpose(*(dim for dim in x.dims if dim in variable.dims), ...))
         along = _places(x.isel({dim: one for dim, one in at.items() if dim in x.dims}))
         pen = {"color": ink.pen(at)["color"] if split else _alone(panel, name)} | style
         if style.get("marker"):
