@@ -6,6 +6,7 @@ from .dynamics import Layers as Layers
 from .dynamics import NoisyFlow as NoisyFlow
 from .dynamics import SecondOrder as SecondOrder
 from .dynamics import noise as noises
+from .dynamics import summation_report as summation_report
 from . import analysis as analysis
 from . import limits as limits
 from . import studies as studies
@@ -77,5 +78,6 @@ from .stopping import Steady as Steady
 from .summation import Auto as Auto
 from .summation import Blocked as Blocked
 from .summation import Dense as Dense
+from .summation import Fourier as Fourier
 
 __version__: str

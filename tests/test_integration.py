@@ -320,3 +320,16 @@ def test_a_score_that_is_no_number_is_no_row_that_sees_nobody():
     law = pt.Attention(pt.DotProduct(query=jnp.eye(3), key=jnp.eye(3)))
     lost = eqx.tree_at(lambda law: law.score.query, law, jnp.full((3, 3), jnp.nan))
     assert jnp.all(jnp.isnan(lost(jnp.zeros(()), X0, pt.Dense())))
+
+
+def test_some_tokens_are_kept_and_all_are_followed():
+    plan = pt.Plan(until=1.0, save=2, tokens=3, watch=("energy", "token_entropy"))
+    some = pt.solve(pt.Flow(pt.Sphere(), pt.Attention()), X0, plan)
+    whole = pt.solve(pt.Flow(pt.Sphere(), pt.Attention()), X0, dataclasses.replace(plan, tokens=True))
+    step = -(-len(X0) // 3)
+    np.testing.assert_array_equal(some.tokens, whole.tokens[:, ::step])
+    np.testing.assert_array_equal(some.observed["token_entropy"], whole.observed["token_entropy"][:, ::step])
+    np.testing.assert_array_equal(some.observed["energy"], whole.observed["energy"])
+    np.testing.assert_array_equal(some.final, whole.final)
+    with pytest.raises(ValueError, match=r"how many tokens to keep, at least 1; got 0"):
+        pt.Plan(until=1.0, tokens=0)

@@ -1,5 +1,7 @@
 """Flows that carry something along beside what they move."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -41,6 +43,9 @@ class AbstractCarrier(AbstractFlow):
     @property
     def summation(self) -> AbstractSummation:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.flow.summation
+
+    def summed(self, change: Callable[[AbstractSummation], AbstractSummation]) -> AbstractFlow:
+        return dataclasses.replace(self, flow=self.flow.summed(change))
 
     @property
     def constant_steps(self) -> bool:

@@ -11,3 +11,5 @@ from .noisy import Noisy as Noisy
 from .noisy import NoisyFlow as NoisyFlow
 from .second_order import Moving as Moving
 from .second_order import SecondOrder as SecondOrder
+from .summed import summation_report as summation_report
+from .summed import summations as summations

@@ -8,18 +8,22 @@ tokens in it. What a flow wants of a numerical method it says by its `readings`:
 """
 
 import abc
+import dataclasses
 import enum
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, PyTree
 
-from ..declaration import Declared
+from ..declaration import Declared, concrete
 from ..laws import AbstractLaw
 from ..spaces import AbstractSpace
 from ..summation import AbstractSummation
+
+FINER = 0.1  # the tolerance of a summation beside that of a step
 
 
 class Reading(enum.Enum):
@@ -110,6 +114,17 @@ class AbstractFlow(Declared):
     def velocity(self, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """The law's velocity in ambient space, before it is made tangent; parameters take the tokens' precision."""
         return at_precision(self.law, x.dtype)(t, x, self.summation)
+
+    def summed(self, change: Callable[[AbstractSummation], AbstractSummation]) -> "AbstractFlow":
+        """The flow with another summation, made from its own; a flow that carries one hands that on."""
+        return dataclasses.replace(self, summation=change(self.summation))
+
+    def within(self, rtol: ArrayLike) -> "AbstractFlow":
+        """The flow with a summation as exact as steps of that relative tolerance need it, where numbers are known."""
+        known = concrete(rtol)
+        if known is None or known.ndim:
+            return self
+        return self.summed(lambda summation: summation.within(FINER * float(known)))
 
     def next_jump(self, t: Float[Array, ""]) -> Float[Array, ""]:
         """The first depth after t at which the law is discontinuous; infinite if there is none."""

@@ -53,7 +53,8 @@ class Plan(Declared):
     rtol, atol : relative and absolute tolerance of a step. In float32 no less than 1e-6.
     dt : a constant step in place of the tolerances.
     stop : conditions that end the run early; the first that holds counts.
-    tokens : whether to keep the tokens of every frame, or observables alone.
+    tokens : whether to keep the tokens of every frame, or observables alone; a number keeps at most that many of them
+        (and of what is observed of each token), evenly spread by index. The run itself goes on with all.
     chunk : how many frames are computed and committed together by `simulate`. It is part of a run's identity.
     max_steps : the largest number of steps, rejected ones included, between two commits, or in one `solve`.
 
@@ -79,7 +80,7 @@ class Plan(Declared):
     atol: Float[Array, ""] = parameter(1e-9, gt=0)
     dt: Float[Array, ""] | None = parameter(None, gt=0)
     stop: tuple[AbstractStop, ...] = eqx.field(converter=_stops, default=())
-    tokens: bool = option(True)
+    tokens: bool | int = option(True)
     chunk: int = option(10, ge=1)
     max_steps: int = option(100_000, ge=1)
     sources: ClassVar[tuple[str, ...]] = ("kidger2021on",)
@@ -94,6 +95,8 @@ class Plan(Declared):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"`watch` names {twice} more than once")
+        if not isinstance(self.tokens, bool) and self.tokens < 1:
+            raise ValueError(f"`tokens` is true, false, or how many tokens to keep, at least 1; got {self.tokens}")
         until = concrete(self.until)
         if isinstance(self.save, tuple) and until is not None:
             depths = np.asarray(self.save, float)
@@ -104,6 +107,10 @@ class Plan(Declared):
     def frames(self) -> int:
         """The number of frames, the start included."""
         return 1 + (self.save if isinstance(self.save, int) else len(self.save))
+
+    def kept(self, n: int) -> slice:
+        """Which of n tokens are kept in frames."""
+        return slice(None) if isinstance(self.tokens, bool) else slice(0, None, -(-n // self.tokens))
 
     def depths(self, first: int, last: int, dtype: jnp.dtype) -> Float[Array, " frame"]:
         """The depths of frames `first` to `last`, both included: the same numbers however a plan is cut into chunks."""

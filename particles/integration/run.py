@@ -55,7 +55,7 @@ class Run(eqx.Module):
     """
 
     times: Float[Array, " time"]
-    tokens: Float[Array, "time token dim"] | None
+    tokens: Float[Array, "time kept dim"] | None
     observed: dict[str, Float[Array, "time ..."]]
     final: Float[Array, "token dim"]
     depth: Float[Array, ""]

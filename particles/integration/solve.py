@@ -71,7 +71,7 @@ def solve(
     """
     if adjoint not in ADJOINTS:
         raise ValueError(f"`adjoint` must be one of {sorted(ADJOINTS)}; got {adjoint!r}")
-    return _solve(flow, checked(flow, x0, plan), plan, _data(flow, key), adjoint)
+    return _solve(flow.within(plan.rtol), checked(flow, x0, plan), plan, _data(flow, key), adjoint)
 
 
 @eqx.filter_jit
@@ -205,7 +205,7 @@ def _integrate(
         _knowing(flow, key, times.dtype),
         saveat=diffrax.SaveAt(
             subs={
-                "frames": diffrax.SubSaveAt(ts=times, fn=Watch(flow, plan.watch, plan.tokens)),
+                "frames": diffrax.SubSaveAt(ts=times, fn=Watch(flow, plan)),
                 "end": diffrax.SubSaveAt(t1=True, fn=End(flow)),
             },
             controller_state=plan.dt is None,
@@ -229,7 +229,7 @@ def _frames(flow: AbstractFlow, plan: Plan, state: PyTree, start: Array, times: 
     unseen = ~reached[0] & (times[0] == start)
     first = jax.lax.cond(
         unseen,
-        lambda: Watch(flow, plan.watch, plan.tokens)(start, state, None),
+        lambda: Watch(flow, plan)(start, state, None),
         lambda: jax.tree.map(lambda leaf: leaf[0], frames),
     )
     frames = jax.tree.map(lambda leaf, one: leaf.at[0].set(one), frames, first)

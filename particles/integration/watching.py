@@ -8,21 +8,23 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from ..dynamics import AbstractFlow
-from ..observables import AbstractObservable
 from ..stopping import AbstractStop
+from .plan import Plan
 
 
 class Watch(eqx.Module):
-    """What is kept of a state: the tokens brought back to the space, and the observables of those."""
+    """What is kept of a state: the tokens brought back to the space, or some, and the observables of all of them."""
 
     flow: AbstractFlow
-    observables: tuple[AbstractObservable, ...]
-    tokens: bool = eqx.field(static=True)
+    plan: Plan
 
     def __call__(self, t: Float[Array, ""], y: PyTree, args: Any) -> dict[str, Float[Array, "..."]]:
         state = self.flow.project(y)
-        kept = {watched.name: watched.observe(self.flow, t, state) for watched in self.observables}
-        return {"tokens": self.flow.tokens(state), **kept} if self.tokens else kept
+        tokens = self.flow.tokens(state)
+        some = self.plan.kept(tokens.shape[0])
+        seen = {watched.name: watched.observe(self.flow, t, state) for watched in self.plan.watch}
+        kept = {w.name: seen[w.name][some] if w.dims[:1] == ("token",) else seen[w.name] for w in self.plan.watch}
+        return {"tokens": tokens[some], **kept} if self.plan.tokens else kept
 
 
 class End(eqx.Module):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..declaration import Declared
-from ..summation import AbstractSummation
+from ..summation import AbstractSummation, Bilinear, Unserved
 from .gate import AbstractGate
 from .head import AbstractHead
 from .measure import AbstractMeasure, Uniform
@@ -92,6 +92,19 @@ class Weighed(AbstractWeighed):
             if extra is not None:
                 bound = bound + jnp.max(jnp.abs(extra)).astype(bound.dtype)
         return jax.lax.stop_gradient(2 * bound if self.adds_density else bound)
+
+    def products(self, rows: Tokens, columns: Tokens) -> Bilinear:
+        if self.shift is not None:
+            raise Unserved("each pair has a number of its own added to its logit")
+        seen = self.measure.factors_of_pairs
+        others = [type(factor).__name__ for factor in seen if not factor.only_itself]
+        if others:
+            raise Unserved(f"the measure {' * '.join(others)} is one of pairs, not of columns")
+        if self.adds_density and seen:
+            raise Unserved("the measure counts as part of the score")
+        form = self.score.bilinear(rows.position, columns.position)
+        form = Bilinear(form.a, form.b, form.r, form.c, not seen).plus(None, columns.weight)
+        return form.plus(None, self.column_mass(columns)) if self.adds_density else form
 
 
 class Head(AbstractHead):

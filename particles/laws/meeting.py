@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ..summation import AbstractSummation, Gathered
 from ..summation.base import finite
-from .pair import AbstractWeighed, Averaged, Held, Moved, Ratio, Slope, Tilted, Tokens, Transposed
+from .pair import AbstractWeighed, Averaged, Held, Moved, Ratio, Shift, Slope, Tilted, Tokens, Transposed
 
 
 class Weighing(eqx.Module):
@@ -149,9 +149,7 @@ class Meeting(eqx.Module):
         return Held(self.rows, weighing.row), Held(self.columns, weighing.column)
 
 
-def flat(scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
-    """The ratio of weights that are the measure itself."""
-    return jnp.zeros_like(scores)
+flat = Shift(score=False)  # the ratio of weights that are the measure itself
 
 
 def score(scores: Float[Array, "n m"], *others: Any) -> Float[Array, "n m"]:

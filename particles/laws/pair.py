@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..declaration import Declared
-from ..summation import AbstractPair
+from ..summation import AbstractPair, Bilinear, Unserved
 
 Pattern = Literal["full", "causal", "other"]
 
@@ -77,6 +77,16 @@ class AbstractWeighed(AbstractPair):
         """Whether rows and columns are the same tokens, see all of each other, and score each other alike."""
 
     @abc.abstractmethod
+    def products(self, rows: Tokens, columns: Tokens) -> Bilinear:
+        """The logits as products of row and column, masses left out.
+
+        Raises
+        ------
+        Unserved
+            If they are none.
+        """
+
+    @abc.abstractmethod
     def query_features(self, rows: Tokens) -> Float[Array, "n f"]:
         """The features of rows, for a score that is made of features."""
 
@@ -95,6 +105,9 @@ class AbstractWeighed(AbstractPair):
     def logits(self, rows: Tokens, columns: Tokens) -> Float[Array, "n m"]:
         return _sum(self.scores(rows, columns), self.density(rows, columns))
 
+    def bilinear(self, rows: Tokens, columns: Tokens) -> Bilinear:
+        return self.products(rows, columns).plus(None, self.column_mass(columns))
+
 
 class Held(eqx.Module):
     """Tokens with what was solved for: trees of arrays whose first axis runs over tokens."""
@@ -103,12 +116,38 @@ class Held(eqx.Module):
     numbers: PyTree[Array]
 
 
+class Shift(eqx.Module):
+    """A log ratio that is the score, or nothing, and numbers added for each row and each column.
+
+    Attributes
+    ----------
+    score : whether the score counts.
+    row, column : the signs with which the numbers count, 0 for those that are not there.
+    """
+
+    score: bool = eqx.field(static=True, default=True)
+    row: int = eqx.field(static=True, default=0)
+    column: int = eqx.field(static=True, default=0)
+
+    def __call__(self, scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
+        shifted = scores if self.score else jnp.zeros_like(scores)
+        shifted = shifted + self.row * row if self.row else shifted
+        return shifted + self.column * column if self.column else shifted
+
+    def applied(self, form: Bilinear, row: Any, column: Any) -> Bilinear:
+        """The same for products, numbers `[n]` and `[m]`."""
+        if not self.score:
+            nothing = jnp.zeros_like
+            form = Bilinear(nothing(form.a), nothing(form.b), nothing(form.r), nothing(form.c), form.itself)
+        return form.plus(self.row * row if self.row else None, self.column * column if self.column else None)
+
+
 class Ratio(AbstractPair):
     """The logarithm of a normalizer's weight: its ratio to the measure, and the measure.
 
     Parameters
     ----------
-    ratio : of scores `[n m]`, numbers of rows `[n 1]` and of columns `[1 m]`.
+    ratio : of scores `[n m]`, numbers of rows `[n 1]` and of columns `[1 m]`; a `Shift` where it only adds numbers.
     counting : whether the measure counts as 1 wherever it is not 0.
     """
 
@@ -132,6 +171,17 @@ class Ratio(AbstractPair):
         column_numbers = jax.tree.map(lambda leaf: leaf[None, :], columns.numbers)
         return self.ratio(scores, row_numbers, column_numbers)
 
+    def bilinear(self, rows: Held, columns: Held) -> Bilinear:
+        return self.read(rows.tokens, rows, columns)
+
+    def read(self, there: Tokens, rows: Held, columns: Held) -> Bilinear:
+        """The log weights as products, the score read with the rows at other places."""
+        if not isinstance(self.ratio, Shift) or self.counting:
+            raise Unserved("the normalizer makes of a logit more than a sum with numbers of row and column")
+        form = self.pair.products(there, columns.tokens)
+        form = self.ratio.applied(form, rows.numbers, columns.numbers)
+        return form.plus(None, self.pair.column_mass(columns.tokens))
+
     def level(self) -> float:
         return 0.0 if self.counting else self.pair.level()
 
@@ -152,6 +202,10 @@ class Transposed(AbstractPair):
         pair, seen = self.pair, columns.tokens
         logits = _sum(pair.scores(seen, rows), pair.factor(seen, rows)).T
         return logits + (columns.numbers + pair.row_mass(seen))[None, :]
+
+    def bilinear(self, rows: Tokens, columns: Held) -> Bilinear:
+        form = self.pair.products(columns.tokens, rows).transposed
+        return form.plus(None, columns.numbers + self.pair.row_mass(columns.tokens))
 
     def level(self) -> float:
         return 0.0
@@ -182,6 +236,11 @@ class Slope(AbstractPair):
         change = pair.scores(there, columns.tokens) - scores
         seen = jnp.isfinite(scores)
         return self.weights.of(scores, rows.held, columns) + jnp.where(seen, jnp.where(seen, change, 0), 0)
+
+    def bilinear(self, rows: Moved, columns: Held) -> Bilinear:
+        tokens = rows.held.tokens
+        there = Tokens(tokens.index, rows.position, tokens.weight)
+        return self.weights.read(there, rows.held, columns)
 
     def level(self) -> float:
         return self.weights.level()

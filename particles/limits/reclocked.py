@@ -4,6 +4,8 @@ Between two mergers of clusters nothing is seen to happen for a depth that grows
 happens at once. Measured along the path, every merger takes about as long as its clusters were far apart.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -87,6 +89,9 @@ class Reclocked(AbstractFlow):
     def summation(self) -> AbstractSummation:  # pyright: ignore[reportIncompatibleVariableOverride]
         """That of the flow."""
         return self.flow.summation
+
+    def summed(self, change: Callable[[AbstractSummation], AbstractSummation]) -> AbstractFlow:
+        return dataclasses.replace(self, flow=self.flow.summed(change))
 
     @property
     def readings(self) -> tuple[Reading, ...]:

@@ -109,8 +109,9 @@ def _series(panel: Curves, name: str, style: dict[str, Any], axes: Axes, dataset
     split = panel.by in variable.dims
     for k in range(dataset.sizes[panel.by] if split else 1):
         at = {panel.by: k} if split else {}
-        values = _drawable(variable.isel(at).transpose(*(dim for dim in x.dims if dim in variable.dims), ...))
-        along = _places(x.isel({dim: one for dim, one in at.items() if dim in x.dims}))
+        here, place = variable.isel(at), x.isel({dim: one for dim, one in at.items() if dim in x.dims})
+        values = _drawable(here.transpose(*(dim for dim in place.dims if dim in here.dims), ...))
+        along = _places(place)
         pen = {"color": ink.pen(at)["color"] if split else _alone(panel, name)} | style
         if style.get("marker"):
             pen |= {"markerfacecolor": "none", "markevery": max(1, values.shape[0] // MANY)}

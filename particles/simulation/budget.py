@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from .. import machine
-from ..dynamics import AbstractFlow
+from ..dynamics import AbstractFlow, summations
 from ..integration import Plan
 from ..observables import ROWS
-from ..summation import AbstractSummation, Blocked
+from ..summation import AbstractSummation, Blocked, Dense
 
 STAGES = 16  # states a solver holds at once: stages, error, dense output, with room for the copies XLA makes
 BASE = 300 * 2**20  # the program itself
@@ -25,7 +25,7 @@ class Budget:
 
     Attributes
     ----------
-    summation : what visits the pairs of one member.
+    summations : what visits the pairs of one member.
     state : bytes of the states of all members.
     memory : bytes at the peak; `gather` of them for pairs, `matrices` for what noise holds of pairs, `watching` for
         observables and stop conditions that look at pairs, `frames` for a chunk of frames.
@@ -33,7 +33,7 @@ class Budget:
     evaluation : seconds of one evaluation of the field for all members, an order of magnitude.
     """
 
-    summation: AbstractSummation
+    summations: tuple[AbstractSummation, ...]
     members: int
     tokens: int
     dim: int
@@ -54,7 +54,7 @@ class Budget:
         """The estimate in words."""
         return [
             f"members     {self.members}",
-            f"summation   {self.summation}",
+            f"summation   {', '.join(map(str, self.summations))}",
             f"memory      {_size(self.memory)}, {_size(self.gather + self.matrices + self.watching)} of it for pairs, "
             f"{_size(self.frames)} for frames",
             f"disk        {_size(self.disk)}",
@@ -104,16 +104,17 @@ def budget(members: list[tuple[AbstractFlow, tuple[int, int], Plan]], itemsize: 
     """The estimate for members given by flow, numbers of tokens and dimensions, and plan."""
     flow, (n, d), plan = max(members, key=lambda member: math.prod(member[1]))
     chosen = flow.summation.chosen(n, n, itemsize)
+    serving = (chosen,) if chosen == Dense() else summations(flow, n, d, f"float{8 * itemsize}") or (chosen,)
     pairwise = bool(plan.stop) or any(watched.pairwise for watched in plan.watch)
-    pairs = sum(tokens**2 for _, (tokens, _), _ in members)
+    pairs = sum(max(one.work(tokens, tokens) for one in serving) for _, (tokens, _), _ in members)
     state = len(members) * _numbers(flow, n, d) * 8
     return Budget(
-        summation=chosen,
+        summations=serving,
         members=len(members),
         tokens=n,
         dim=d,
         state=state,
-        gather=len(members) * chosen.memory(n, n, d + 1, itemsize),
+        gather=len(members) * max(one.memory(n, n, d + 1, itemsize) for one in serving),
         matrices=len(members) * flow.matrices() * n * n * itemsize,
         watching=2 * len(members) * ROWS * n * itemsize if pairwise else 0,
         frames=4 * plan.chunk * frame_bytes,

@@ -17,10 +17,14 @@ def layout(
     plan: Plan, members: list[Member], swept: tuple[Dimension, ...], dtype: str, attributes: Mapping[str, Any]
 ) -> Layout:
     """The record of members that share a plan's grid, wide enough for the largest of them."""
-    sizes = {"token": max(m.x0.shape[0] for m in members), "dim": max(m.x0.shape[1] for m in members)}
+    kept = [len(range(m.x0.shape[0])[plan.kept(m.x0.shape[0])]) for m in members]
+    sizes = {"token": max(kept), "dim": max(m.x0.shape[1] for m in members)}
     variables = {}
     if plan.tokens:
         words = {"long_name": "tokens", "symbol": "$x$", "units": "position"}
+        largest = max(m.x0.shape[0] for m in members)
+        if sizes["token"] < largest:
+            words |= {"kept": f"{sizes['token']} of {largest} tokens, spread evenly by index"}
         variables["tokens"] = Variable(("token", "dim"), (sizes["token"], sizes["dim"]), words)
     for watched in plan.watch:
         words = {

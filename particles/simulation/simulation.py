@@ -152,7 +152,10 @@ class Simulation(AbstractExperiment):
                 f"{len(members)} members with {tokens} coordinates in all need {STAGES * 8 * tokens / 2**30:.3g} GiB "
                 f"before any pair is looked at, and {free / 2**30:.3g} GiB are free: fewer tokens or members would fit"
             )
-        return [Member(m.flow, checked(m.flow, m.first(), m.plan), m.plan, m.noise_key()) for m in members]
+        return [
+            Member(m.flow.within(m.plan.rtol), checked(m.flow, m.first(), m.plan), m.plan, m.noise_key())
+            for m in members
+        ]
 
     def layout(self, members: list[Member]) -> Layout:
         """The shape of the record."""
@@ -171,14 +174,14 @@ class Simulation(AbstractExperiment):
         sizes = [(m.flow, (m.x0.shape[0], m.x0.shape[1]), m.plan) for m in members]
         return budget(sizes, np.dtype(self.precision).itemsize, shape.frame_bytes())
 
-    def facts(self, summation: AbstractSummation) -> dict[str, Any]:
+    def facts(self, summations: tuple[AbstractSummation, ...]) -> dict[str, Any]:
         """What a manifest says of the run from its beginning on."""
         return {
             "name": self.name,
             "identity": self.identity(),
             "seed": self.seed,
             "precision": self.precision,
-            "summation": described(summation),
+            "summations": [described(summation) for summation in summations],
             "chunk": self.plan.chunk,
             "sources": list(sources_of(self)),
         }
@@ -300,7 +303,7 @@ def simulate(
     directory.mkdir(parents=True, exist_ok=True)
     with writing(directory):
         keep = functools.partial(_kept, directory)
-        journal = Journal(directory, subject.facts(needed.summation), lambda: subject.config_text(keep))
+        journal = Journal(directory, subject.facts(needed.summations), lambda: subject.config_text(keep))
         if journal.status == "failed":
             raise Failed(journal.reason)
         if journal.status == "done":

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ..declaration import Declared
+from .bilinear import Bilinear, Unserved
 
 
 class Gathered(eqx.Module):
@@ -86,6 +87,16 @@ class AbstractPair(Declared):
         gathered has the largest logit of each row as its peak.
         """
 
+    def bilinear(self, rows: PyTree[Array], columns: PyTree[Array]) -> Bilinear:
+        """The logits as products of row and column, less the level.
+
+        Raises
+        ------
+        Unserved
+            If they are none, with the reason.
+        """
+        raise Unserved(f"the logits of {type(self).__name__} are no product of row and column")
+
 
 class AbstractSummation(Declared):
     """A way to visit all pairs of rows and columns. Every one gives the same answer; they differ in cost."""
@@ -98,7 +109,30 @@ class AbstractSummation(Declared):
 
     @abc.abstractmethod
     def chosen(self, n: int, m: int, itemsize: int) -> "AbstractSummation":
-        """The summation that will do the work for n rows and m columns of numbers of `itemsize` bytes."""
+        """The summation that will do the work for n rows and m columns of numbers of `itemsize` bytes.
+
+        Where a pair allows for a faster one, it is `serving` that says so.
+        """
+
+    def serving(
+        self, pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "m k"]
+    ) -> "AbstractSummation":
+        """The summation that will gather these."""
+        return self.chosen(length(rows), length(columns), values.dtype.itemsize)
+
+    def within(self, tolerance: float) -> "AbstractSummation":
+        """The summation with errors within a relative tolerance, where it has not been told one."""
+        return self
+
+    def work(self, n: int, m: int) -> int:
+        """The work of a gather, as a number of pairs that would take as long: an order of magnitude."""
+        return n * m
+
+    def report(
+        self, pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "m k"]
+    ) -> PyTree[Array] | None:
+        """How exact a gather would be; None where it is so to rounding."""
+        return None
 
     @abc.abstractmethod
     def memory(self, n: int, m: int, k: int, itemsize: int) -> int:

@@ -132,6 +132,8 @@ class AbstractMass(AbstractMeasure):
 class AbstractFactor(AbstractMeasure):
     """Who sees whom, and how well: a dimensionless factor, 1 where nothing is said."""
 
+    only_itself: ClassVar[bool] = False  # whether all it does is to hide a token from itself
+
     @abc.abstractmethod
     def log_factor(self, i: Int[Array, " r"], j: Int[Array, " c"], m: int) -> Float[Array, "r c"]:
         """The log factor of every pair, for m columns in all; -inf where row i must not see column j."""

@@ -74,6 +74,7 @@ class NotSelf(AbstractFactor):
     """
 
     traits: ClassVar[frozenset[str]] = frozenset({"masked", "itself"})
+    only_itself: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("shi2021sparsebert",)
 
     def log_factor(self, i: Int[Array, " r"], j: Int[Array, " c"], m: int) -> Float[Array, "r c"]:

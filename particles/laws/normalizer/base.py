@@ -13,7 +13,7 @@ is the mean gradient of the score under the weights.
 """
 
 import abc
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from ...declaration import Declared
 from ...summation import Gathered
 from ...summation.base import finite
 from ..meeting import Meeting, Weighing
-from ..pair import Pattern
+from ..pair import Pattern, Shift
 from .gaussian import AffineField, Moments, Quadratic
 from .principle import AbstractPrinciple
 
@@ -160,8 +160,4 @@ class AbstractReferred(AbstractRatio):
 
 def divided(log_divisor: Float[Array, " n"]) -> Weighing:
     """The weighing by e^s over a divisor for each row."""
-    return Weighing(_minus_row, row=finite(log_divisor))
-
-
-def _minus_row(scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
-    return scores - row
+    return Weighing(Shift(row=-1), row=finite(log_divisor))

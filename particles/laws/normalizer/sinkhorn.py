@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from ...declaration import concrete, option, parameter
 from ...summation.base import finite
 from ..meeting import Meeting, Weighing, flat
-from ..pair import Pattern
+from ..pair import Pattern, Shift
 from .base import AbstractRatio
 from .gaussian import AffineField, Moments, Quadratic
 from .principle import Rows, Transport, entropy
@@ -87,7 +87,7 @@ class Sinkhorn(AbstractRatio):
         if meeting.pair.symmetric:
             sweep = _either(~jnp.isfinite(self.rho), half_way, sweep)
         h = _fixed_point(sweep, start, self.tolerance, self.sweeps)
-        return Weighing(_scaled, _rows(h, meeting), h)
+        return Weighing(Shift(row=1, column=1), _rows(h, meeting), h)
 
     def free_energy(self, meeting: Meeting) -> Float[Array, " n"]:
         """-f_i, h being minus rho times the log of how much too full a column is; with rho infinite, of b-mean 0.
@@ -170,7 +170,7 @@ class Sinkhorn(AbstractRatio):
                 h = self._columns(f, meeting)
             else:
                 f = _rows(h, meeting)
-        return Weighing(_scaled, f, h)
+        return Weighing(Shift(row=1, column=1), f, h)
 
     def _columns(self, f: Float[Array, " n"], meeting: Meeting) -> Float[Array, " m"]:
         """h, from the sums of the columns."""
@@ -187,15 +187,7 @@ class Sinkhorn(AbstractRatio):
 
 def _rows(h: Float[Array, " m"], meeting: Meeting) -> Float[Array, " n"]:
     """f, from the sums of the rows."""
-    return -finite(meeting.log_weight(Weighing(_plus_column, column=h)))
-
-
-def _scaled(scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
-    return scores + row + column
-
-
-def _plus_column(scores: Float[Array, "n m"], row: Any, column: Any) -> Float[Array, "n m"]:
-    return scores + column
+    return -finite(meeting.log_weight(Weighing(Shift(column=1), column=h)))
 
 
 def _either(condition: Bool[Array, ""], one: Callable, other: Callable) -> Callable:

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...declaration import Declared
+from ...summation import Bilinear, Unserved
+from ...summation.bilinear import added
 from ..maps import image_dim_of
 
 
@@ -26,6 +28,16 @@ class AbstractScore(Declared):
     @abc.abstractmethod
     def bound(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
         """A number that no finite logit exceeds in size; infinite where none is known."""
+
+    def bilinear(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Bilinear:
+        """The scores as products of an image of the query and one of the key.
+
+        Raises
+        ------
+        Unserved
+            If they are none.
+        """
+        raise Unserved(f"the score {type(self).__name__} is no product of query and key")
 
     def check_dim(self, d: int) -> None:
         """Raises ValueError if the score is not one for tokens of dimension d; by default any will do."""
@@ -82,6 +94,9 @@ class Constant(AbstractScore):
     def bound(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
         return jnp.zeros((), x.dtype)
 
+    def bilinear(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Bilinear:
+        return Bilinear.product(jnp.zeros_like(x[:, :1]), jnp.zeros_like(y[:, :1]))
+
     @property
     def symmetric_by_form(self) -> bool:
         return True
@@ -123,6 +138,9 @@ class Sum(AbstractScore):
 
     def bound(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
         return sum((score.bound(x, y) for score in self.scores[1:]), start=self.scores[0].bound(x, y))
+
+    def bilinear(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Bilinear:
+        return added([score.bilinear(x, y) for score in self.scores])
 
     def check_dim(self, d: int) -> None:
         for score in self.scores:

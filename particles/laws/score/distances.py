@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...declaration import concrete, parameter
+from ...summation import Bilinear
 from ..maps import AbstractMap
 from .base import AbstractScore, check_maps, check_widths, longest
 
@@ -58,6 +59,11 @@ class SquaredDistance(AbstractScore):
         x, y = self._images(x, y)
         return 0.5 * self.beta * (longest(x) + longest(y)) ** 2
 
+    def bilinear(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Bilinear:
+        root = jnp.sqrt(self.beta)
+        x, y = self._images(x, y)
+        return Bilinear.distance(root * x, root * y)
+
     def check_dim(self, d: int) -> None:
         check_widths(self, d, query=self.query, key=self.key)
 
@@ -108,6 +114,10 @@ class Metric(AbstractScore):
 
     def bound(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
         return 0.5 * self.beta * (longest(self.map(x)) + longest(self.map(y))) ** 2
+
+    def bilinear(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Bilinear:
+        root = jnp.sqrt(self.beta)
+        return Bilinear.distance(root * self.map(x), root * self.map(y))
 
     def check_dim(self, d: int) -> None:
         self.map.image_dim(d)

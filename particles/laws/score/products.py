@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...declaration import concrete, parameter
+from ...summation import Bilinear
 from ..maps import symmetric_matrix
 from .base import AbstractScore, check_maps, check_widths, longest
 
@@ -63,6 +64,10 @@ class DotProduct(AbstractScore):
         x, y = self._images(x, y)
         return jnp.abs(self.beta) * longest(x) * longest(y)
 
+    def bilinear(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Bilinear:
+        x, y = self._images(x, y)
+        return Bilinear.product(self.beta * x, y)
+
     def check_dim(self, d: int) -> None:
         check_widths(self, d, query=self.query, key=self.key, form=self.form)
 
@@ -119,12 +124,16 @@ class Cosine(AbstractScore):
             raise ValueError("Cosine needs `query` and `key` together; got one of them")
 
     def __call__(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
-        if self.query is not None and self.key is not None:
-            x, y = x @ self.query.T, y @ self.key.T
-        return (self.beta * _direction(x)) @ _direction(y).T
+        form = self.bilinear(x, y)
+        return form.a @ form.b.T
 
     def bound(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
         return jnp.abs(self.beta)
+
+    def bilinear(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Bilinear:
+        if self.query is not None and self.key is not None:
+            x, y = x @ self.query.T, y @ self.key.T
+        return Bilinear.product(self.beta * _direction(x), _direction(y))
 
     def check_dim(self, d: int) -> None:
         check_widths(self, d, query=self.query, key=self.key)
