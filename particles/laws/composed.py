@@ -1,11 +1,12 @@
 """An attention at work: its slots put together for given rows and columns."""
 
 import dataclasses
+import functools
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..declaration import Declared
 from ..summation import AbstractSummation, Bilinear, Unserved
@@ -92,6 +93,11 @@ class Weighed(AbstractWeighed):
             if extra is not None:
                 bound = bound + jnp.max(jnp.abs(extra)).astype(bound.dtype)
         return jax.lax.stop_gradient(2 * bound if self.adds_density else bound)
+
+    def meets(self, rows: Tokens, columns: Tokens) -> Bool[Array, ""] | None:
+        parts = [part.reaches(rows.index, columns.index, self.size) for part in self.measure.factors_of_pairs]
+        known = [part for part in parts if part is not None]
+        return functools.reduce(jnp.logical_and, known) if known else None
 
     def products(self, rows: Tokens, columns: Tokens) -> Bilinear:
         if self.shift is not None:

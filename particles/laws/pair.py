@@ -10,7 +10,7 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..declaration import Declared
 from ..summation import AbstractPair, Bilinear, Unserved
@@ -182,6 +182,9 @@ class Ratio(AbstractPair):
         form = self.ratio.applied(form, rows.numbers, columns.numbers)
         return form.plus(None, self.pair.column_mass(columns.tokens))
 
+    def meets(self, rows: Held, columns: Held) -> Bool[Array, ""] | None:
+        return self.pair.meets(rows.tokens, columns.tokens)
+
     def level(self) -> float:
         return 0.0 if self.counting else self.pair.level()
 
@@ -206,6 +209,9 @@ class Transposed(AbstractPair):
     def bilinear(self, rows: Tokens, columns: Held) -> Bilinear:
         form = self.pair.products(columns.tokens, rows).transposed
         return form.plus(None, columns.numbers + self.pair.row_mass(columns.tokens))
+
+    def meets(self, rows: Tokens, columns: Held) -> Bool[Array, ""] | None:
+        return self.pair.meets(columns.tokens, rows)
 
     def level(self) -> float:
         return 0.0
@@ -242,6 +248,9 @@ class Slope(AbstractPair):
         there = Tokens(tokens.index, rows.position, tokens.weight)
         return self.weights.read(there, rows.held, columns)
 
+    def meets(self, rows: Moved, columns: Held) -> Bool[Array, ""] | None:
+        return self.weights.meets(rows.held, columns)
+
     def level(self) -> float:
         return self.weights.level()
 
@@ -273,6 +282,9 @@ class Averaged(AbstractPair):
         log_weights = weights.of(scores, held, columns) + weights.level()
         values = self.function(scores, weights.alone(scores, held, columns), log_weights)
         return log_weights + rows.tilt[:, None] * jnp.where(log_weights > -jnp.inf, values, 0)
+
+    def meets(self, rows: Tilted, columns: Held) -> Bool[Array, ""] | None:
+        return self.weights.meets(rows.held, columns)
 
     def level(self) -> float:
         return 0.0

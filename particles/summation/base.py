@@ -16,7 +16,7 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from ..declaration import Declared
 from .bilinear import Bilinear, Unserved
@@ -86,6 +86,10 @@ class AbstractPair(Declared):
         Where it is small, no exponential can overflow and a summation need not look for peaks. With None what is
         gathered has the largest logit of each row as its peak.
         """
+
+    def meets(self, rows: PyTree[Array], columns: PyTree[Array]) -> Bool[Array, ""] | None:
+        """Whether any of the rows may see any of the columns, from a look at the ends of both; None for always."""
+        return None
 
     def bilinear(self, rows: PyTree[Array], columns: PyTree[Array]) -> Bilinear:
         """The logits as products of row and column, less the level.

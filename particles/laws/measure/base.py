@@ -16,7 +16,7 @@ import math
 from typing import ClassVar, Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ...declaration import Declared, as_float, parameter
 from ...summation import AbstractPair, AbstractSummation
@@ -138,6 +138,10 @@ class AbstractFactor(AbstractMeasure):
     def log_factor(self, i: Int[Array, " r"], j: Int[Array, " c"], m: int) -> Float[Array, "r c"]:
         """The log factor of every pair, for m columns in all; -inf where row i must not see column j."""
 
+    def reaches(self, i: Int[Array, " r"], j: Int[Array, " c"], m: int) -> Bool[Array, ""] | None:
+        """Whether any of rows i may see any of columns j, from the least and the largest of both; None for always."""
+        return None
+
     def parts(self) -> tuple[AbstractMeasure, ...]:
         return (self,)
 
@@ -230,6 +234,11 @@ class Union(AbstractFactor):
 
     def log_factor(self, i: Int[Array, " r"], j: Int[Array, " c"], m: int) -> Float[Array, "r c"]:
         return functools.reduce(jnp.maximum, (factor.log_factor(i, j, m) for factor in self.factors))
+
+    def reaches(self, i: Int[Array, " r"], j: Int[Array, " c"], m: int) -> Bool[Array, ""] | None:
+        parts = [factor.reaches(i, j, m) for factor in self.factors]
+        known = [part for part in parts if part is not None]
+        return functools.reduce(jnp.logical_or, known) if len(known) == len(parts) else None
 
     def bound(self) -> Float[Array, ""] | float:
         return functools.reduce(jnp.maximum, (jnp.asarray(factor.bound()) for factor in self.factors))

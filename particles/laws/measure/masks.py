@@ -3,7 +3,8 @@
 from typing import ClassVar
 
 import jax
-from jaxtyping import Array, Float, Int
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 from ...declaration import option
 from .base import AbstractFactor, mask, offset_of
@@ -27,6 +28,9 @@ class Causal(AbstractFactor):
 
     def log_factor(self, i: Int[Array, " r"], j: Int[Array, " c"], m: int) -> Float[Array, "r c"]:
         return mask(j[None, :] <= i[:, None])
+
+    def reaches(self, i: Int[Array, " r"], j: Int[Array, " c"], m: int) -> Bool[Array, ""]:
+        return jnp.min(j) <= jnp.max(i)
 
     def bound(self) -> Float[Array, ""] | float:
         return 0.0
@@ -56,6 +60,12 @@ class Window(AbstractFactor):
 
     def log_factor(self, i: Int[Array, " r"], j: Int[Array, " c"], m: int) -> Float[Array, "r c"]:
         return mask(offset_of(i, j, m if self.periodic else None) <= self.width)
+
+    def reaches(self, i: Int[Array, " r"], j: Int[Array, " c"], m: int) -> Bool[Array, ""]:
+        after, before = jnp.min(j) - jnp.max(i), jnp.min(i) - jnp.max(j)
+        near = jnp.maximum(after, before) <= self.width
+        around = jnp.minimum(jnp.min(i) + m - jnp.max(j), jnp.min(j) + m - jnp.max(i)) <= self.width
+        return near | around if self.periodic else near
 
     def bound(self) -> Float[Array, ""] | float:
         return 0.0
