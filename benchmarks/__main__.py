@@ -15,9 +15,10 @@ COLUMNS = {"name": "row", "work": "work", "ours": "ours", "theirs": "theirs", "s
 def main() -> int:
     options = arguments()
     jax.config.update("jax_enable_x64", True)
-    from . import attention, command, lipschitz, solving, sweeping  # their flows are made in the precision just chosen
+    # their flows are made in the precision just chosen
+    from . import attention, coalescing, command, lipschitz, solving, sweeping
 
-    rows = [row for subject in (attention, solving, sweeping, lipschitz, command) for row in subject.ROWS]
+    rows = [row for subject in (attention, solving, sweeping, coalescing, lipschitz, command) for row in subject.ROWS]
     chosen = [row for row in rows if options.only is None or row.name.startswith(options.only)]
     if not chosen:
         names = ", ".join(row.name for row in rows)

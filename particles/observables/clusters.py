@@ -64,6 +64,7 @@ class Distinct(AbstractObservable):
 
     name: ClassVar[str] = "distinct"
     symbol: ClassVar[str] = "distinct tokens"
+    positive: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("vuckovic2020mathematical",)
 
     def __call__(self, flow: AbstractFlow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
