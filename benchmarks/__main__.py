@@ -15,22 +15,11 @@ COLUMNS = {"name": "row", "work": "work", "ours": "ours", "theirs": "theirs", "s
 def main() -> int:
     options = arguments()
     jax.config.update("jax_enable_x64", True)
-    from . import (
-        attention,
-        command,
-        fourier,
-        lipschitz,
-        million,
-        precision,
-        solving,
-        sweeping,
-    )  # their flows are made in the precision just chosen
+    # their flows are made in the precision just chosen
+    from . import attention, coalescing, command, fourier, lipschitz, million, precision, solving, sweeping
 
-    rows = [
-        row
-        for subject in (attention, fourier, solving, precision, sweeping, lipschitz, command, million)
-        for row in subject.ROWS
-    ]
+    subjects = (attention, fourier, solving, precision, sweeping, coalescing, lipschitz, command, million)
+    rows = [row for subject in subjects for row in subject.ROWS]
     chosen = [row for row in rows if options.only is None or row.name.startswith(options.only)]
     if not chosen:
         names = ", ".join(row.name for row in rows)

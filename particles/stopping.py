@@ -13,7 +13,12 @@ from .observables import labels
 
 
 class AbstractStop(Declared):
-    """A condition that ends a run before its planned depth."""
+    """A condition that ends a run before its planned depth.
+
+    It is `of_measure` if tokens that are at one place may be one token for it, with their masses added.
+    """
+
+    of_measure: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, flow: AbstractFlow, t: Float[Array, ""], state: PyTree) -> Bool[Array, ""]:
@@ -32,6 +37,7 @@ class OneCluster(AbstractStop):
     geshkovski2024dynamic.
     """
 
+    of_measure: ClassVar[bool] = True
     delta: Float[Array, ""] = parameter(0.1, gt=0)
     sources: ClassVar[tuple[str, ...]] = ("geshkovski2024dynamic",)
 
@@ -57,6 +63,7 @@ class Steady(AbstractStop):
     hairer1993solving.
     """
 
+    of_measure: ClassVar[bool] = True
     speed: Float[Array, ""] = parameter(1e-8, gt=0)
     sources: ClassVar[tuple[str, ...]] = ("hairer1993solving",)
 

@@ -149,6 +149,7 @@ SAMPLES = {
     observables.Diameter: observables.Diameter(),
     observables.EffectiveRank: observables.EffectiveRank(),
     observables.Clusters: observables.Clusters(0.3),
+    observables.Distinct: observables.Distinct(),
     analysis.Alignment: analysis.Alignment(analysis.EnergyDistance()),
     analysis.Asymmetry: analysis.Asymmetry(),
     observables.RowEntropy: observables.RowEntropy(),

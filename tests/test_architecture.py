@@ -24,7 +24,13 @@ def snippets(name):
     return "\n".join(re.findall(r"```python\n(.*?)```", (HERE / name).read_text(), flags=re.DOTALL))
 
 
-DOCUMENTS = ("README.md", "docs/extending.md", "docs/guide/limits.md", "docs/guide/regularity.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/extending.md",
+    "docs/guide/limits.md",
+    "docs/guide/plans.md",
+    "docs/guide/regularity.md",
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

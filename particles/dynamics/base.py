@@ -143,6 +143,21 @@ class AbstractFlow(Declared):
         """Whether an inner iteration of the law misses its tolerance in this state."""
         return self.acting(t, state).unsolved(t, self.tokens(state), self.summation)
 
+    def on_masses(self, p: Float[Array, " m"]) -> "AbstractFlow":
+        """The flow of tokens of the masses p, each of which stands for all that have met there and move as one.
+
+        For a flow whose state is its tokens and nothing beside, and in which tokens at one place stay together.
+
+        Raises
+        ------
+        ValueError
+            If the flow is none, or its law sees more of its tokens than where they are and what they weigh.
+        """
+        raise ValueError(
+            f"tokens of a {type(self).__name__} that have met do not move as one with their masses added; those of a "
+            "Flow and of Layers do"
+        )
+
     def matrices(self) -> int:
         """How many numbers for each pair of tokens an evaluation holds beside those of the summation."""
         return 0

@@ -1,5 +1,6 @@
 """The flow of first order: a law is a velocity."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -51,6 +52,9 @@ class Flow(AbstractFlow):
 
     def __call__(self, t: Float[Array, ""], x: Float[Array, "n d"], args: Any = None) -> Float[Array, "n d"]:
         return self.space.tangent(x, self.velocity(t, x))
+
+    def on_masses(self, p: Float[Array, " m"]) -> "Flow":
+        return dataclasses.replace(self, law=self.law.on_masses(p))
 
     def tokens(self, state: Float[Array, "n d"]) -> Float[Array, "n d"]:
         return state

@@ -1,5 +1,6 @@
 """The discrete network: layer after layer of the same law, with the normalization where a transformer has it."""
 
+import dataclasses
 from typing import Any, ClassVar, Literal
 
 import equinox as eqx
@@ -124,6 +125,9 @@ class Layers(AbstractFlow):
             return [(0.0, 1.0, first), *((0.0, 1.0, term) for term in rest)]
         early, late = [(0.0, 0.5, term) for term in rest], [(0.5, 0.5, term) for term in reversed(rest)]
         return [*early, (0.0, 1.0, first), *late]
+
+    def on_masses(self, p: Float[Array, " m"]) -> "Layers":
+        return dataclasses.replace(self, law=self.law.on_masses(p))
 
     def tokens(self, state: Float[Array, "n d"]) -> Float[Array, "n d"]:
         return state

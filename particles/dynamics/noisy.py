@@ -1,5 +1,6 @@
 """The flow with noise."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -107,6 +108,14 @@ class NoisyFlow(AbstractFlow):
             return law
         shift = self.noise.shift(state.hidden.z, lambda: law.head_weights(t, x, self.summation))
         return law.tilted(jnp.broadcast_to(shift, (law.heads, x.shape[0], x.shape[0])))
+
+    def on_masses(self, p: Float[Array, " m"]) -> "NoisyFlow":
+        if not self.noise.common:
+            raise ValueError(
+                f"{type(self.noise).__name__} noise is another for each token and parts those that have met, so they "
+                "do not move as one with their masses added; under CommonMatrix noise they do"
+            )
+        return dataclasses.replace(self, law=self.law.on_masses(p))
 
     def tokens(self, state: Noisy) -> Float[Array, "n d"]:
         return state.tokens

@@ -98,6 +98,12 @@ class SecondOrder(AbstractInertialFlow):
         free = self.space.acceleration(x, moved)
         return Moving(moved, u[:, :k] - self.friction.astype(x.dtype) * v + free[:, :k])
 
+    def on_masses(self, p: Float[Array, " m"]) -> "SecondOrder":
+        raise ValueError(
+            "tokens with inertia that meet at different velocities part again, so they do not move as one with their "
+            "masses added; those of a Flow do"
+        )
+
     def tokens(self, state: Moving) -> Float[Array, "n d"]:
         return state.position
 

@@ -1,5 +1,6 @@
 """Following a flow through depth."""
 
+from .merged import Merged as Merged
 from .methods import METHODS as METHODS
 from .plan import Plan as Plan
 from .run import Effort as Effort

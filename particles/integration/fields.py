@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree, UInt32
 
 from ..dynamics import AbstractFlow, Reading
+from .merged import Merged, Tied
 from .plan import Plan
 
 FINER = 4  # how many times finer than a step the Brownian tree is
@@ -91,11 +92,14 @@ class Diffusion(diffrax.AbstractTerm):
         return True
 
 
-def terms(flow: AbstractFlow, kind: Reading, plan: Plan, state: PyTree, key: Array | None) -> diffrax.AbstractTerm:
+def terms(
+    flow: AbstractFlow, kind: Reading, plan: Plan, state: PyTree, key: Array | None, merged: Merged | None
+) -> diffrax.AbstractTerm:
     """What diffrax integrates."""
     if kind == Reading.layers:
         return Layer(flow)
     field = {Reading.ambient: Ambient, Reading.ito: Ito}.get(kind, lambda flow: flow)(flow)
+    field = field if merged is None else Tied(field, merged)
     drift = diffrax.ODETerm(Sided(field) if flow.law.jumps else field)  # pyright: ignore[reportArgumentType]
     shape = flow.brownian(state)
     if shape is None:

@@ -53,6 +53,9 @@ class Plan(Declared):
     rtol, atol : relative and absolute tolerance of a step. In float32 no less than 1e-6.
     dt : a constant step in place of the tolerances.
     stop : conditions that end the run early; the first that holds counts.
+    coalesce : for `simulate`: the distance, within the space, below which tokens that have met by the end of a chunk
+        move as one from then on, with their masses added. No token is moved by more than that, and they never part
+        again. Without it all tokens move to the end.
     tokens : whether to keep the tokens of every frame, or observables alone; a number keeps at most that many of them
         (and of what is observed of each token), evenly spread by index. The run itself goes on with all.
     chunk : how many frames are computed and committed together by `simulate`. It is part of a run's identity.
@@ -80,6 +83,7 @@ class Plan(Declared):
     atol: Float[Array, ""] = parameter(1e-9, gt=0)
     dt: Float[Array, ""] | None = parameter(None, gt=0)
     stop: tuple[AbstractStop, ...] = eqx.field(converter=_stops, default=())
+    coalesce: Float[Array, ""] | None = parameter(None, gt=0)
     tokens: bool | int = option(True)
     chunk: int = option(10, ge=1)
     max_steps: int = option(100_000, ge=1)
@@ -134,3 +138,17 @@ class Plan(Declared):
             )
         for watched in self.watch:
             watched.check_flow(flow)
+        if self.coalesce is not None:
+            self._check_coalescence(flow)
+
+    def _check_coalescence(self, flow: AbstractFlow) -> None:
+        try:
+            flow.on_masses(jnp.asarray([0.5, 0.5]))
+        except ValueError as refusal:
+            raise ValueError(f"`coalesce` cannot serve this flow: {refusal}. Or leave `coalesce` out.") from refusal
+        for stop in self.stop:
+            if not stop.of_measure:
+                raise ValueError(
+                    f"the stop condition {type(stop).__name__} looks at each token, and under `coalesce` many are one: "
+                    "use one that is `of_measure`, OneCluster or Steady, or leave `coalesce` out"
+                )

@@ -20,6 +20,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, PyTree, UInt3
 from ..dynamics import AbstractFlow
 from ..spaces import AbstractSpace
 from .fields import Within, terms
+from .merged import Merged
 from .methods import METHODS, reading
 from .plan import Plan
 from .run import Effort, Run, State, Status
@@ -59,7 +60,7 @@ def solve(
     ------
     ValueError
         If the start does not fit the flow, is not finite, or lies off the space; if something watched is not defined;
-        if the solver cannot follow the flow; if a key is missing or has no use.
+        if the solver cannot follow the flow; if a key is missing or has no use; if the plan has tokens coalesce.
 
     Cost
     ----
@@ -71,6 +72,11 @@ def solve(
     """
     if adjoint not in ADJOINTS:
         raise ValueError(f"`adjoint` must be one of {sorted(ADJOINTS)}; got {adjoint!r}")
+    if plan.coalesce is not None:
+        raise ValueError(
+            "`solve` is one program, in which the number of tokens cannot change, so tokens cannot coalesce: use "
+            "simulate(flow, x0, plan, path), or leave out `coalesce`"
+        )
     return _solve(flow.within(plan.rtol), checked(flow, x0, plan), plan, _data(flow, key), adjoint)
 
 
@@ -78,8 +84,9 @@ def solve(
 def _solve(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan, key: Array | None, adjoint: str) -> Run:
     times = plan.depths(0, plan.frames - 1, x0.dtype)
     start = flow.begin(x0, _key(key))
-    solution = _integrate(flow, plan, start, key, times[0], times, None, adjoint)
-    frames, status = _frames(flow, plan, start, times[0], times, solution), _status(flow, solution)
+    watch = Watch(flow, plan)
+    solution = _integrate(watch, start, key, times[0], times, None, adjoint)
+    frames, status = _frames(watch, start, times[0], times, solution), _status(flow, solution)
     return Run(
         times=times,
         tokens=frames.pop("tokens", None),
@@ -109,7 +116,7 @@ def _begin(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan, key: Array |
     zero, until = jnp.zeros((), x0.dtype), plan.until.astype(x0.dtype)
     if plan.dt is not None:
         return State(state, key, plan.dt.astype(x0.dtype), zero, _code(Status.running))
-    moved, solver, controller = _method(flow, plan, state, key, None)
+    moved, solver, controller = _method(flow, plan, state, key, None, None)
     order = solver.error_order(moved)
     args = _knowing(flow, key, x0.dtype)
     first, _ = controller.wrap(1).init(moved, zero, until, state, None, args, solver.func, order)
@@ -118,7 +125,12 @@ def _begin(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan, key: Array |
 
 @eqx.filter_jit
 def advance(
-    flow: AbstractFlow, plan: Plan, state: State, start: Float[Array, ""], times: Float[Array, " time"]
+    flow: AbstractFlow,
+    plan: Plan,
+    state: State,
+    start: Float[Array, ""],
+    times: Float[Array, " time"],
+    merged: Merged | None = None,
 ) -> tuple[State, Frames, Effort]:
     """One chunk: from depth `start`, where the state is, to `times[-1]`, with a frame at each of `times`.
 
@@ -132,6 +144,7 @@ def advance(
     state : where to go on from.
     start : the depth of the state, a number that belongs to the plan's grid.
     times : depths of frames, not decreasing; the first may be `start` itself, the last may be repeated.
+    merged : where tokens move as one, which with which; `flow` is then the one on their masses.
 
     Returns
     -------
@@ -139,8 +152,9 @@ def advance(
         The state at the end of the chunk, the frames by name `[time ...]`, and what it took.
     """
     ended = state.status != Status.running
-    solution = _integrate(flow, plan, state.state, state.key, start, times, (state.dt, ended), "forward")
-    frames = _frames(flow, plan, state.state, start, times, solution)
+    watch = Watch(flow, plan, merged)
+    solution = _integrate(watch, state.state, state.key, start, times, (state.dt, ended), "forward")
+    frames = _frames(watch, state.state, start, times, solution)
     frames = jax.tree.map(lambda leaf: jnp.where(ended, jnp.nan, leaf), frames)
     status = _status(flow, solution)
     proposed = state.dt if plan.dt is not None else solution.controller_state[1]
@@ -153,14 +167,16 @@ def advance(
     return kept, frames, Effort(tried, rejected, jnp.where(ended, state.depth, solution.ts["end"][0]))
 
 
-def _method(flow: AbstractFlow, plan: Plan, state: PyTree, key: Array | None, frames: Array | None):
+def _method(
+    flow: AbstractFlow, plan: Plan, state: PyTree, key: Array | None, frames: Array | None, merged: Merged | None
+):
     """What diffrax integrates, the solver and the step controller of a plan."""
     method, dtype = METHODS[plan.solver], flow.tokens(state).dtype
     kind = reading(plan.solver, flow)
     if kind is None:
         raise ValueError(f"{plan.solver} cannot follow a {type(flow).__name__}")
     rtol, atol = plan.rtol.astype(dtype), plan.atol.astype(dtype)
-    moved, solver = terms(flow, kind, plan, state, key), method.make(rtol, atol)
+    moved, solver = terms(flow, kind, plan, state, key, merged), method.make(rtol, atol)
     if flow.settles or flow.law.jumps:
         solver = Settling(solver, flow)
     stops = Stops(flow, None if flow.brownian(state) is None else frames)
@@ -180,8 +196,7 @@ def _knowing(flow: AbstractFlow, key: Array | None, dtype: jnp.dtype) -> Within 
 
 
 def _integrate(
-    flow: AbstractFlow,
-    plan: Plan,
+    watch: Watch,
     state: PyTree,
     key: Array | None,
     start: Float[Array, ""],
@@ -190,11 +205,13 @@ def _integrate(
     adjoint: str,
 ) -> Any:
     """The call of diffrax. `resumed` holds the first step to try and whether the run had ended before."""
-    moved, solver, controller = _method(flow, plan, state, key, times)
+    flow, plan, merged = watch.flow, watch.plan, watch.merged
+    moved, solver, controller = _method(flow, plan, state, key, times, merged)
     dt, ended = (None, jnp.asarray(False)) if resumed is None else resumed
     if plan.dt is not None:
         dt = plan.dt.astype(times.dtype)
     inner = [Unsolved(flow)] if flow.law.iterates else []
+    stops = [Condition(flow, stop, merged) for stop in plan.stop]
     return diffrax.diffeqsolve(
         moved,
         solver,
@@ -205,14 +222,14 @@ def _integrate(
         _knowing(flow, key, times.dtype),
         saveat=diffrax.SaveAt(
             subs={
-                "frames": diffrax.SubSaveAt(ts=times, fn=Watch(flow, plan)),
+                "frames": diffrax.SubSaveAt(ts=times, fn=watch),
                 "end": diffrax.SubSaveAt(t1=True, fn=End(flow)),
             },
             controller_state=plan.dt is None,
         ),
         stepsize_controller=controller,
         adjoint=ADJOINTS[adjoint](),
-        event=diffrax.Event([NotFinite(), Ended(ended), *inner, *(Condition(flow, stop) for stop in plan.stop)]),
+        event=diffrax.Event([NotFinite(), Ended(ended), *inner, *stops]),
         max_steps=plan.max_steps,
         throw=False,
     )
@@ -223,13 +240,13 @@ def _last(solution: Any) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[0], solution.ys["end"])
 
 
-def _frames(flow: AbstractFlow, plan: Plan, state: PyTree, start: Array, times: Array, solution: Any) -> Frames:
+def _frames(watch: Watch, state: PyTree, start: Array, times: Array, solution: Any) -> Frames:
     """The frames, NaN where the solve ended before them; one at the start is there even if no step was accepted."""
     frames, reached = solution.ys["frames"], jnp.isfinite(solution.ts["frames"])
     unseen = ~reached[0] & (times[0] == start)
     first = jax.lax.cond(
         unseen,
-        lambda: Watch(flow, plan)(start, state, None),
+        lambda: watch(start, state, None),
         lambda: jax.tree.map(lambda leaf: leaf[0], frames),
     )
     frames = jax.tree.map(lambda leaf, one: leaf.at[0].set(one), frames, first)

@@ -9,21 +9,32 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from ..dynamics import AbstractFlow
 from ..stopping import AbstractStop
+from .merged import Merged
 from .plan import Plan
 
 
 class Watch(eqx.Module):
-    """What is kept of a state: the tokens brought back to the space, or some, and the observables of all of them."""
+    """What is kept of a state: the tokens brought back to the space, or some, and the observables of all of them.
+
+    Where tokens have merged, those are all tokens; what sees no more than the measure looks at the rows alone.
+    """
 
     flow: AbstractFlow
     plan: Plan
+    merged: Merged | None = None
 
     def __call__(self, t: Float[Array, ""], y: PyTree, args: Any) -> dict[str, Float[Array, "..."]]:
-        state = self.flow.project(y)
-        tokens = self.flow.tokens(state)
+        rows = self.flow.project(y)
+        few = everybody = (self.flow, rows)
+        if self.merged is not None:
+            few, everybody = (self.flow, self.merged.moving(rows)), (self.merged.flow, self.merged.everybody(rows))
+        tokens = self.flow.tokens(everybody[1])
         some = self.plan.kept(tokens.shape[0])
-        seen = {watched.name: watched.observe(self.flow, t, state) for watched in self.plan.watch}
-        kept = {w.name: seen[w.name][some] if w.dims[:1] == ("token",) else seen[w.name] for w in self.plan.watch}
+        kept = {}
+        for watched in self.plan.watch:
+            flow, state = few if watched.of_measure else everybody
+            seen = watched.observe(flow, t, state)
+            kept[watched.name] = seen[some] if watched.dims[:1] == ("token",) else seen
         return {"tokens": tokens[some], **kept} if self.plan.tokens else kept
 
 
@@ -41,9 +52,10 @@ class Condition(eqx.Module):
 
     flow: AbstractFlow
     stop: AbstractStop
+    merged: Merged | None = None
 
     def __call__(self, t: Float[Array, ""], y: PyTree, args: Any, **kwargs: Any) -> Bool[Array, ""]:
-        return self.stop(self.flow, t, y)
+        return self.stop(self.flow, t, y if self.merged is None else self.merged.moving(y))
 
 
 class Ended(eqx.Module):

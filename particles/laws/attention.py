@@ -257,7 +257,13 @@ class Attention(AbstractInteraction):
     def tilted(self, shift: Float[Array, "h n m"]) -> AbstractLaw:
         return _Tilted(self, shift[0])
 
-    def on_masses(self, p: Float[Array, " m"]) -> AbstractLaw:
+    def on_masses(self, p: Float[Array, " m"]) -> "Attention":
+        for gate in (self.gate, self.value_gate):
+            if gate.of_itself or gate.of_index:
+                raise ValueError(
+                    f"tokens of other masses need gates that know a token by its place alone; {type(gate).__name__} "
+                    "knows which it is: use Activation, InversePartition or Constant"
+                )
         given = self.measure.mass_factor
         if self.measure.factors_of_pairs or not isinstance(given, Uniform):
             raise ValueError(

@@ -100,7 +100,8 @@ class AbstractLaw(Declared):
         """
         if self.heads or self.parts():
             raise ValueError(
-                f"{type(self).__name__} does not act on tokens of other masses; Attention and sums of it do"
+                f"{type(self).__name__} sees more of its tokens than where they are and what they weigh, so it does "
+                "not act on tokens of other masses; Attention, sums, schedules and talking heads of it do"
             )
         return self  # no token sees another
 

@@ -21,6 +21,7 @@ class AbstractGate(Declared):
 
     of_rows: ClassVar[bool] = False  # whether it looks at the row's weights, and so is no gate for values
     of_itself: ClassVar[bool] = False  # whether it looks at the weight of a token in its own row
+    of_index: ClassVar[bool] = False  # whether it knows tokens by their index
     absent: ClassVar[bool] = False  # whether it is 1 for all tokens
 
     @abc.abstractmethod
@@ -90,6 +91,7 @@ class PerToken(AbstractGate):
     qiu2025gated.
     """
 
+    of_index: ClassVar[bool] = True
     factors: Float[Array, " n"] = parameter()
     sources: ClassVar[tuple[str, ...]] = ("qiu2025gated",)
 

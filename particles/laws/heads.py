@@ -130,6 +130,9 @@ class TalkingHeads(AbstractLaw):
     def parts(self) -> tuple[AbstractLaw, ...]:
         return self.laws
 
+    def on_masses(self, p: Float[Array, " m"]) -> AbstractLaw:
+        return TalkingHeads(tuple(law.on_masses(p) for law in self.laws), self.mixing)
+
 
 class Cross(AbstractLaw):
     r"""Attention of one species of tokens to another: queries of one range, keys of the other.

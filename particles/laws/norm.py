@@ -275,6 +275,9 @@ class Normalized(AbstractLaw):
     def tilted(self, shift: Float[Array, "h n m"]) -> AbstractLaw:
         return Normalized(self.law.tilted(shift), self.norm)
 
+    def on_masses(self, p: Float[Array, " m"]) -> AbstractLaw:
+        return Normalized(self.law.on_masses(p), self.norm)
+
 
 def direction(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
     """N(x) = x/|x|; the zero vector has no direction and stays zero, with zero gradient."""

@@ -267,6 +267,9 @@ class Scheduled(AbstractLaw):
     def tilted(self, shift: Float[Array, "h n m"]) -> AbstractLaw:
         return _TiltedSchedule(self, shift)
 
+    def on_masses(self, p: Float[Array, " m"]) -> AbstractLaw:
+        return Scheduled(self.law.on_masses(p), self.schedules)
+
 
 class _TiltedSchedule(AbstractLaw):
     """A scheduled law with numbers added to the logits of its attention matrices."""

@@ -95,6 +95,17 @@ class Drift(AbstractTerm):
             drift = drift + (self.stimulus[None, :] if self.stimulus.ndim == 1 else self.stimulus)
         return jnp.zeros_like(x).at[first:last].set(drift)
 
+    def on_masses(self, p: Float[Array, " m"]) -> AbstractLaw:
+        own = {"frequencies": self.frequencies, "tokens": self.tokens or None}
+        own |= {"stimulus": self.stimulus if self.stimulus is not None and self.stimulus.ndim == 2 else None}
+        named = [name for name, value in own.items() if value is not None]
+        if named:
+            raise ValueError(
+                f"a Drift whose {' and '.join(f'`{name}`' for name in named)} know tokens by their index does not act "
+                "on tokens of other masses; one that is the same for all does"
+            )
+        return self
+
     def check_tokens(self, n: int, d: int) -> None:
         first, last = self.tokens or (0, n)
         if last > n:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from ..declaration import Declared, concrete, parameter
 from ..dynamics.base import at_precision
-from ..laws import AbstractLaw
+from ..laws import AbstractLaw, Sum
 from ..laws.attention import AbstractInteraction
 from ..spaces import Sphere
 from ..summation import AbstractSummation, Auto
@@ -79,6 +79,7 @@ class MeanField(AbstractMeasureFlow):
         """Refuses a law for which a density that is zonal does not stay so."""
         if self.law.iterates:
             raise ValueError("a zonal density needs a law whose weights follow row by row; Sinkhorn runs on the Circle")
+        _terms(self.law.at(jnp.zeros(())))
         if any(concrete(leaf) is None for leaf in _leaves(self.law)):
             return
         rng = np.random.default_rng(0)
@@ -113,7 +114,8 @@ class MeanField(AbstractMeasureFlow):
         if domain.together:
             velocity = law(t, rows, self.summation)
         else:
-            velocity = _between(law, t, rows, columns, self.summation)
+            terms = [_between(term, t, rows, columns, self.summation) for term in _terms(law.at(t))]
+            velocity = sum(terms[1:], start=terms[0])
         return domain.speed(Sphere().tangent(rows, velocity))
 
     def unsolved(self, t: Float[Array, ""], state: Float[Array, "k c"]) -> Bool[Array, ""]:
@@ -131,11 +133,26 @@ class MeanField(AbstractMeasureFlow):
 def _between(
     law: AbstractLaw, t: Float[Array, ""], x: Float[Array, "a d"], y: Float[Array, "b d"], summation: AbstractSummation
 ) -> Float[Array, "a d"]:
-    """The velocity of rows under tokens at the columns, term by term of a sum."""
-    if isinstance(law, AbstractInteraction):
-        return law.between(t, x, y, summation)
-    terms = [_between(part, t, x, y, summation) for part in law.parts()]
-    return sum(terms[1:], start=terms[0]) if terms else law(t, x, summation)
+    """The velocity of rows under tokens at the columns, by one term of a sum."""
+    return law.between(t, x, y, summation) if isinstance(law, AbstractInteraction) else law(t, x, summation)
+
+
+def _terms(law: AbstractLaw) -> list[AbstractLaw]:
+    """The terms of a sum, each an attention or a law of single tokens.
+
+    Raises
+    ------
+    ValueError
+        If the law is made of others in another way.
+    """
+    if isinstance(law, Sum):
+        return [term for part in law.parts() for term in _terms(part)]
+    if law.parts():
+        raise ValueError(
+            f"on a zonal density a law is an attention, or a sum of them and of terms; {type(law).__name__} runs on "
+            "the Circle"
+        )
+    return [law]
 
 
 def _leaves(law: AbstractLaw) -> list[Any]:

@@ -8,6 +8,7 @@ from .attention import TokenEntropy as TokenEntropy
 from .base import AbstractObservable as AbstractObservable
 from .base import observable as observable
 from .clusters import Clusters as Clusters
+from .clusters import Distinct as Distinct
 from .clusters import labels as labels
 from .information import MutualInformation as MutualInformation
 from .information import QuadraticInformation as QuadraticInformation

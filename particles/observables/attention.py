@@ -127,6 +127,7 @@ class PriorDivergence(AbstractAttentionObservable):
     """
 
     name: ClassVar[str] = "prior_divergence"
+    of_measure: ClassVar[bool] = True
     symbol: ClassVar[str] = r"$\mathrm{KL}(w|\pi)$"
     unit: ClassVar[str] = "nat"
     positive: ClassVar[bool] = True
@@ -186,6 +187,7 @@ class FreeEnergy(AbstractAttentionObservable):
     """
 
     name: ClassVar[str] = "free_energy"
+    of_measure: ClassVar[bool] = True
     symbol: ClassVar[str] = "$F$"
     sources: ClassVar[tuple[str, ...]] = ("vuckovic2020mathematical", "blondel2020learning")
 

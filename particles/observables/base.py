@@ -18,7 +18,8 @@ class AbstractObservable(Declared):
 
     A new one declares its `name`, its `symbol` in mathtext, its `unit`, the `dims` of a value (of `token`, `dim`), and
     whether it is `positive` by definition, so that a logarithmic axis makes sense, and whether it is `pairwise`,
-    looking at `ROWS` rows of pairs at a time, which the estimate of memory must know.
+    looking at `ROWS` rows of pairs at a time, which the estimate of memory must know. It is `of_measure` if tokens that
+    are at one place may be one token for it, with their masses added, which must then be seen in the law alone.
     """
 
     name: ClassVar[str]
@@ -27,6 +28,7 @@ class AbstractObservable(Declared):
     dims: ClassVar[tuple[str, ...]] = ()
     positive: ClassVar[bool] = False
     pairwise: ClassVar[bool] = False
+    of_measure: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, flow: AbstractFlow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, "..."]:

@@ -38,6 +38,7 @@ class Clusters(AbstractObservable):
 
     delta: Float[Array, ""] = parameter(0.1, gt=0)
     name: ClassVar[str] = "clusters"
+    of_measure: ClassVar[bool] = True
     pairwise: ClassVar[bool] = True
     symbol: ClassVar[str] = "clusters"
     sources: ClassVar[tuple[str, ...]] = ("gower1969minimum", "geshkovski2024dynamic")
@@ -45,6 +46,35 @@ class Clusters(AbstractObservable):
     def __call__(self, flow: AbstractFlow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
         found = labels(flow.space, x, self.delta)
         return jnp.sum(found == jnp.arange(x.shape[0], dtype=found.dtype)).astype(x.dtype)
+
+
+class Distinct(AbstractObservable):
+    """The number of distinct tokens: those at the same place, to the bit, count as one.
+
+    Under `plan.coalesce` this is how many tokens move by themselves, each with those that it stands for.
+
+    Cost
+    ----
+    One stable sort for each dimension: O(d n log n).
+
+    Source
+    ------
+    vuckovic2020mathematical, for tokens that stand for many.
+    """
+
+    name: ClassVar[str] = "distinct"
+    symbol: ClassVar[str] = "distinct tokens"
+    positive: ClassVar[bool] = True
+    sources: ClassVar[tuple[str, ...]] = ("vuckovic2020mathematical",)
+
+    def __call__(self, flow: AbstractFlow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, ""]:
+        x = jax.lax.stop_gradient(x)
+
+        def by(order: Int[Array, " n"], coordinate: Float[Array, " n"]) -> tuple[Int[Array, " n"], None]:
+            return order[jnp.argsort(coordinate[order], stable=True)], None
+
+        ordered = x[jax.lax.scan(by, jnp.arange(x.shape[0]), x.T)[0]]
+        return 1 + jnp.sum(jnp.any(ordered[1:] != ordered[:-1], axis=1)).astype(x.dtype)
 
 
 def labels(space: AbstractSpace, x: Float[Array, "n d"], delta: Float[Array, ""]) -> Int[Array, " n"]:

@@ -29,6 +29,7 @@ class Energy(AbstractObservable):
     """
 
     name: ClassVar[str] = "energy"
+    of_measure: ClassVar[bool] = True
     symbol: ClassVar[str] = r"$E_\beta$"
     positive: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective",)

@@ -64,6 +64,7 @@ class Radius(AbstractObservable):
     """
 
     name: ClassVar[str] = "radius"
+    of_measure: ClassVar[bool] = True
     symbol: ClassVar[str] = r"$\max_i |x_i|$"
     positive: ClassVar[bool] = True
     unit: ClassVar[str] = "position"
@@ -90,6 +91,7 @@ class Diameter(AbstractObservable):
     """
 
     name: ClassVar[str] = "diameter"
+    of_measure: ClassVar[bool] = True
     pairwise: ClassVar[bool] = True
     symbol: ClassVar[str] = r"$\max_{ij} d(x_i, x_j)$"
     positive: ClassVar[bool] = True

@@ -23,6 +23,10 @@ _ORDERS = 1e3
 """A quantity declared positive is drawn on a logarithmic axis if its largest value is this many times the smallest."""
 
 
+_EARLY = 0.1
+"""Depth is logarithmic if half of the frames lie before this share of it."""
+
+
 class Observables(AbstractFigure):
     """Every scalar observable against depth, one above the other.
 
@@ -31,12 +35,13 @@ class Observables(AbstractFigure):
 
     Parameters
     ----------
-    log_depth : depth on a logarithmic axis, for states that last exponentially long; depth zero is then not seen.
+    log_depth : depth on a logarithmic axis, for states that last exponentially long; depth zero is then not seen. By
+        default where half of the frames lie in the first tenth of the depth.
     """
 
     name: ClassVar[str] = "observables"
 
-    log_depth: bool = option(False)
+    log_depth: bool | None = option(None)
 
     def draw(self, dataset: xr.Dataset) -> Figure:
         names = observables(dataset)
@@ -64,7 +69,7 @@ class Observables(AbstractFigure):
             value = np.where(np.abs(value) <= LARGEST, value, np.nan)
             alone = np.isfinite(value).sum() == 1
             axes.plot(time, value, marker="o" if alone else None, **ink.pen(at))
-        if self.log_depth:
+        if self._logarithmic(dataset):
             axes.set_xscale("log")
             axes.set_xlim(time[time > 0].min(), time.max())
         else:
@@ -75,13 +80,18 @@ class Observables(AbstractFigure):
         axes.set_ylabel(str(variable.attrs.get("symbol", name)) + ("" if unit == "1" else f" [{unit}]"))
         axes.set_title(str(variable.attrs.get("long_name", name)))
 
+    def _logarithmic(self, dataset: xr.Dataset) -> bool:
+        time = np.asarray(dataset["time"].values, float)
+        early = bool((time > 0).sum() > 1 and np.median(time) < _EARLY * time.max())
+        return early if self.log_depth is None else self.log_depth
+
     def refusal(self, dataset: xr.Dataset) -> str | None:
         names = observables(dataset)
         if not names or not dataset.sizes.get("time"):
             return "the figure of observables needs an observable; name some in `plan.watch`"
         if not any(np.isfinite(dataset[name].values).any() for name in names):
             return "the figure of observables needs a frame that was reached; all values of this dataset are NaN"
-        if self.log_depth and (dataset["time"].values > 0).sum() < 2:
+        if self._logarithmic(dataset) and (dataset["time"].values > 0).sum() < 2:
             return "a logarithmic depth axis needs two depths above zero; set `log_depth = false` or store more frames"
         return None
 

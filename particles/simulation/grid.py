@@ -21,9 +21,12 @@ from ..declaration import Declared, described, family, nearest
 from ..dynamics import AbstractFlow
 from ..integration import Plan, State, begin
 from ..observables import AbstractObservable
+from .coalescence import Coalescence
 
 # What may differ between members: anything of the flow, the seed, and what does not decide the shape of the record.
-SWEPT = re.compile(r"seed|flow(\..+)?|start|start\.(?!path$|name$).+|plan\.(rtol|atol|dt|solver|max_steps|stop(\..+)?)")
+SWEPT = re.compile(
+    r"seed|flow(\..+)?|start|start\.(?!path$|name$).+|plan\.(rtol|atol|dt|solver|max_steps|coalesce|stop(\..+)?)"
+)
 LARGEST_SWEEP = 1_000_000
 RESERVED = ("time", "token", "dim", "tokens")
 
@@ -140,12 +143,14 @@ class Batch(eqx.Module):
     ----------
     members : their positions in the list of all members.
     flow, plan, state : as of one member, or with a leading axis where there are several.
+    met : of a member whose tokens coalesce, which is always alone: which of them move as one.
     """
 
     members: tuple[int, ...] = eqx.field(static=True)
     flow: AbstractFlow
     plan: Plan
     state: State
+    met: Coalescence | None = None
 
     @property
     def several(self) -> bool:
@@ -154,20 +159,25 @@ class Batch(eqx.Module):
 
 
 def batches(members: list[Member]) -> list[Batch]:
-    """Members grouped by the program that can move them, each at its start."""
+    """Members grouped by the program that can move them, each at its start; those that change size are alone."""
     groups: dict[Any, list[int]] = {}
     for k, member in enumerate(members):
         arrays, static = eqx.partition(member, eqx.is_array)
         leaves, tree = jax.tree.flatten(arrays)
         shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
-        groups.setdefault((tree, shapes, repr(jax.tree.leaves(static))), []).append(k)
+        alone = None if member.plan.coalesce is None else k
+        groups.setdefault((tree, shapes, repr(jax.tree.leaves(static)), alone), []).append(k)
     return [_batch(tuple(group), [members[k] for k in group]) for group in groups.values()]
 
 
 def _batch(positions: tuple[int, ...], members: list[Member]) -> Batch:
     if len(members) == 1:
         flow, x0, plan, key = members[0]
-        return Batch(positions, flow, plan, begin(flow, x0, plan, key))
+        if plan.coalesce is None:
+            return Batch(positions, flow, plan, begin(flow, x0, plan, key))
+        met = Coalescence.none(float(plan.coalesce), x0.shape[0])
+        plan = dataclasses.replace(plan, coalesce=None)  # the program is that of a plan without
+        return Batch(positions, flow, plan, begin(flow, x0, plan, key), met)
 
     def stacked(*leaves: Any) -> Any:
         return jnp.stack(leaves) if eqx.is_array(leaves[0]) else leaves[0]

@@ -5,6 +5,7 @@ after every chunk whether the numerics failed or somebody asked to stop. What is
 going on needs, so a run that was killed and resumed has the same bits as one that was not.
 """
 
+import dataclasses
 import sys
 from typing import Any
 
@@ -74,11 +75,11 @@ class Loop:
         except (OSError, MemoryError, KeyboardInterrupt) as error:
             self._abandon(f"{type(error).__name__}: {error}")
             raise
-        checksums = self.writer.finish()
+        facts = {"checksums": self.writer.finish(), **self._coalescence()}
         if self.failures:
-            self._close("failed", "; ".join(self.failures), checksums=checksums)
+            self._close("failed", "; ".join(self.failures), **facts)
             raise Failed(self.journal.reason)
-        self._close("done", None, checksums=checksums)
+        self._close("done", None, **facts)
 
     def _abandon(self, reason: str) -> None:
         """Notes why the run ended; where the disk is the reason, that note may fail, too, and says so."""
@@ -100,7 +101,7 @@ class Loop:
 
     def _moved(self, k: int, first: int, last: int) -> dict[str, np.ndarray]:
         """Moves a batch one chunk further and returns its frames."""
-        batch = self.batches[k]
+        batch = _met(self.batches[k]) if first else self.batches[k]
         state, frames, effort = _advance(batch, first, last, self.plan.chunk)
         self.failures += _failures(batch, state, frames, effort)
         self.efforts[list(batch.members)] += np.stack([np.ravel(effort.steps), np.ravel(effort.rejected)], axis=1)
@@ -122,19 +123,21 @@ class Loop:
         return times, frames
 
     def _checkpoint(self) -> dict[str, np.ndarray]:
-        leaves = {name: np.asarray(leaf) for k in range(len(self.batches)) for name, leaf in self._state(k)}
+        leaves = {name: np.asarray(leaf) for k in range(len(self.batches)) for name, leaf in self._kept(k)}
         return {**leaves, "efforts": self.efforts}
 
     def _restore(self, checkpoint: dict[str, np.ndarray], notes: dict[str, Any]) -> None:
         self.efforts, self.failures = checkpoint["efforts"], list(notes["failures"])
         for k, batch in enumerate(self.batches):
-            leaves = [jnp.asarray(checkpoint[name]) for name, _ in self._state(k)]
-            state = jax.tree.unflatten(jax.tree.structure(batch.state), leaves)
-            self.batches[k] = eqx.tree_at(lambda b: b.state, batch, state)
+            parts = {"state": batch.state, "met": batch.met}
+            leaves = [checkpoint[name] for name, _ in self._kept(k)]
+            found = jax.tree.unflatten(jax.tree.structure(parts), leaves)
+            state = jax.tree.map(jnp.asarray, found["state"])
+            self.batches[k] = dataclasses.replace(batch, state=state, met=found["met"])
 
-    def _state(self, k: int) -> list[tuple[str, Array]]:
-        """Every array of a batch's state, with a name."""
-        leaves = jax.tree_util.tree_leaves_with_path(self.batches[k].state)
+    def _kept(self, k: int) -> list[tuple[str, Array | np.ndarray]]:
+        """Every array that must be kept of a batch, with a name."""
+        leaves = jax.tree_util.tree_leaves_with_path({"state": self.batches[k].state, "met": self.batches[k].met})
         return [(f"{k}.{jax.tree_util.keystr(path, simple=True, separator='.')}", leaf) for path, leaf in leaves]
 
     def _statuses(self) -> list[Status]:
@@ -152,6 +155,16 @@ class Loop:
     def _depth(self) -> float:
         """The largest depth that a member has reached."""
         return max(float(np.max(np.asarray(batch.state.depth))) for batch in self.batches)
+
+    def _coalescence(self) -> dict[str, Any]:
+        """What the manifest says of tokens that have coalesced, for each member; nothing where none may."""
+        given = {batch.members[0]: (batch, batch.met) for batch in self.batches if batch.met is not None}
+        if not given:
+            return {}
+        from .merging import report
+
+        every = (given[k] for k in sorted(given))
+        return {"coalescence": [report(batch.flow, float(batch.state.depth), met) for batch, met in every]}
 
     def _show(self) -> None:
         self.bar.n = self._depth()
@@ -177,9 +190,22 @@ def _advance(batch: Batch, first: int, last: int, chunk: int) -> tuple[State, di
     depths = plan.depths(max(first - 1, 0), last, dtype)
     times = depths[1:] if first else depths
     times = jnp.concatenate([times, jnp.full(chunk - len(times), times[-1], dtype)])
-    move = _several if batch.several else advance
-    state, frames, effort = move(batch.flow, batch.plan, batch.state, depths[0], times)
+    if batch.several:
+        state, frames, effort = _several(batch.flow, batch.plan, batch.state, depths[0], times)
+    else:
+        flow, merged = (batch.flow, None) if batch.met is None else batch.met.acting(batch.flow)
+        state, frames, effort = advance(flow, batch.plan, batch.state, depths[0], times, merged)
     return state, {name: np.asarray(values) for name, values in frames.items()}, effort
+
+
+def _met(batch: Batch) -> Batch:
+    """A batch in which tokens that have met since the last chunk are one, where the plan wants that."""
+    if batch.met is None or int(batch.state.status) != Status.running:
+        return batch
+    from .merging import coalesced  # it brings SciPy's trees and all of analysis, a second
+
+    state, met = coalesced(batch.flow, batch.state, batch.met)
+    return dataclasses.replace(batch, state=state, met=met)
 
 
 @eqx.filter_jit

@@ -103,6 +103,17 @@ def test_waves_on_the_sphere_grow_at_the_rate_of_an_integral(dim, kind):
     assert change[k, 0] / 1e-6 == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("domain", [limits.Circle(12, 36), limits.Zonal(3, 8, 24, 8)])
+def test_laws_made_of_laws_act_on_densities(domain):
+    state = domain.coefficients(lambda angle: np.exp(np.cos(angle)))
+    plain = rates(limits.MeanField(USA, domain), state)
+    scheduled = pt.Scheduled(USA, (pt.schedules.Piecewise("score.beta", [2.0, 5.0], [1.0]),))
+    np.testing.assert_allclose(rates(limits.MeanField(scheduled, domain), state), plain, rtol=1e-12, atol=1e-14)
+    if domain.together:
+        heads = pt.TalkingHeads((USA,), [[2.0]])
+        np.testing.assert_allclose(rates(limits.MeanField(heads, domain), state), 2 * plain, rtol=1e-12, atol=1e-14)
+
+
 def test_noise_spreads_a_density():
     flow = limits.MeanField(USA, limits.Circle(16, 48), sigma=1.2)
     still = limits.MeanField(USA, limits.Circle(16, 48))
@@ -130,8 +141,12 @@ def test_thresholds_and_branches():
         (lambda: limits.MeanField(pt.Attention(measure=pt.Causal())), "knows no order"),
         (lambda: limits.MeanField(USA + pt.Attention(measure=pt.Masses([0.5, 0.5]))), "no masses of its own"),
         (
-            lambda: limits.MeanField(pt.TalkingHeads((pt.Attention(),), [[1.0]])),
+            lambda: limits.MeanField(pt.Cross(pt.Attention(), (0, 2), (2, 4))),
             "does not act on tokens of other masses",
+        ),
+        (
+            lambda: limits.MeanField(pt.TalkingHeads((pt.Attention(),), [[2.0]]), limits.Zonal()),
+            "TalkingHeads runs on the Circle",
         ),
         (
             lambda: limits.MeanField(pt.Attention(normalizer=pt.Sinkhorn()), limits.Zonal()),

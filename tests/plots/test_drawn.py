@@ -200,6 +200,14 @@ def test_logarithmic_depth_starts_at_the_first_positive_depth():
     assert axes.get_xlim()[0] == pytest.approx(dataset["time"].values[1])
 
 
+def test_depth_is_logarithmic_where_frames_are():
+    dataset = stored.run()
+    assert drawn(Observables(), dataset).axes[0].get_xscale() == "linear"
+    spread = dataset.assign_coords(time=np.append(0, np.geomspace(0.1, 1e3, dataset.sizes["time"] - 1)))
+    assert drawn(Observables(), spread).axes[0].get_xscale() == "log"
+    assert drawn(Observables(log_depth=False), spread).axes[0].get_xscale() == "linear"
+
+
 def test_the_density_of_cosines_is_that_of_the_pairs():
     x = np.array([[[1.0, 0], [0, 2], [3, 0], [0, 0]]])  # pairs: 0, 1, 0; the origin is in none
     dataset = stored.stored(x, np.zeros(1), "Euclidean")

@@ -17,9 +17,14 @@ from ..base import Reading
 
 
 class AbstractNoise(Declared):
-    """What is random in a flow. `attends`: whether it needs a law with attention matrices."""
+    """What is random in a flow.
+
+    `attends`: whether it needs a law with attention matrices. `common`: whether tokens at one place are pushed alike,
+    and nothing is hidden beside them.
+    """
 
     attends: ClassVar[bool] = False
+    common: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod

@@ -77,6 +77,7 @@ class CommonMatrix(AbstractStateNoise):
     """
 
     attends: ClassVar[bool] = True
+    common: ClassVar[bool] = True
     sigma: Float[Array, ""] = parameter(ge=0)
     sources: ClassVar[tuple[str, ...]] = ("fedorov2026clustering",)
 
