@@ -1,0 +1,364 @@
+"""Sweeps that workers share: the record of one process, whatever becomes of the workers."""
+
+import concurrent.futures
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray
+from samples import attention_flow
+
+import particles as pt
+from particles import config, machine
+from particles.__main__ import run as run_command
+from particles.integration import Failed
+from particles.observables import AbstractObservable
+from particles.record.writer import read_commit
+from particles.simulation import Interrupted, Unfinished, assembly, loop, pieces, workforce
+from particles.simulation.cluster import Cluster
+from particles.simulation.loop import Loop
+
+PLAN = pt.Plan(until=2.0, save=8, chunk=3, watch=("energy",))
+SWEEP = {"start.tokens": (4, 6), "flow.law.score.beta": (1.0, 6.0)}
+SIMULATION = pt.Simulation(pt.starts.Uniform(4, 3), attention_flow(), PLAN, name="trial", sweep=SWEEP)
+ROUNDING = 1e-12  # of a member moved with others or without, through some twenty steps
+
+
+class Inline(concurrent.futures.Executor):
+    """Starts a worker in this process, which spares its start: any executor will do, as long as workers work."""
+
+    def __init__(self, simulation, path):
+        self.simulation, self.path, self.started = simulation, path, 0
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = concurrent.futures.Future()
+        self.started += 1
+        try:
+            self.simulation.worker(self.path).work()
+            future.set_result((0, ""))
+        except Interrupted as interruption:
+            future.set_result((75, f"particles: {interruption}"))
+        except RuntimeError as error:  # such a worker would be lost
+            future.set_exception(error)
+        return future
+
+
+def alone(simulation, path):
+    return pt.simulate(simulation, path=path, progress=False)
+
+
+def shared(simulation, path, **options):
+    options = {"workers": 2, "executor": Inline(simulation, path)} | options
+    return pt.simulate(simulation, path=path, progress=False, **options)
+
+
+def same(one: xarray.Dataset, other: xarray.Dataset) -> bool:
+    """Whether two records have the same dimensions, coordinates and words, and the same numbers to rounding."""
+    if dict(one.sizes) != dict(other.sizes) or set(one.data_vars) != set(other.data_vars):
+        return False
+    if one.attrs | {"status": ""} != other.attrs | {"status": ""}:
+        return False
+    equal = [np.array_equal(one[name], other[name]) for name in one.coords]
+    close = [np.allclose(one[n], other[n], rtol=0, atol=ROUNDING, equal_nan=True) for n in one.data_vars]
+    return all(equal) and all(close) and all(one[n].attrs == other[n].attrs for n in one.variables)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return alone(SIMULATION, tmp_path_factory.mktemp("whole") / "run")
+
+
+def test_a_shared_sweep_is_the_record_of_one_process(tmp_path, whole):
+    record = shared(SIMULATION, tmp_path / "run")
+    assert same(record.dataset, whole.dataset)
+    assert not (tmp_path / "run" / "parts").exists()
+    ours, theirs = record.manifest["members"], whole.manifest["members"]
+    assert [{key: member[key] for key in theirs[0]} for member in ours] == theirs
+    assert {(member["attempts"], member["segment"]) for member in ours} == {(1, 0)}
+    assert set(record.manifest["hosts"]) == {member["host"] for member in ours}
+    assert record.manifest["segments"][0]["workers"] == 2
+    record.verify()
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "member 3 (start.tokens 6, beta 6.0): done at depth 2" in log
+    finished = shared(SIMULATION, tmp_path / "run")
+    assert finished.manifest == record.manifest
+
+
+def test_members_in_the_wrong_places_would_be_noticed(tmp_path, whole, monkeypatch):
+    """The negative control of every comparison here: pieces put together in another order."""
+    place = assembly.place
+    monkeypatch.setattr(
+        assembly, "place", lambda grid, parts, shape: place(grid, [(m[::-1], v) for m, v in parts], shape)
+    )
+    record = shared(SIMULATION, tmp_path / "run")
+    assert np.abs(record.dataset.energy - whole.dataset.energy).max() > 1e-3
+    assert not same(record.dataset, whole.dataset)
+
+
+def test_members_end_and_fail_each_by_itself(tmp_path):
+    plan = pt.Plan(until=2.0, save=20, chunk=4, watch=(_Breaks(),), stop=(pt.OneCluster(0.1),))
+    start = pt.starts.VonMisesFisher(6, 3, 30.0)
+    simulation = pt.Simulation(start, attention_flow(), plan, sweep={"flow.law.score.beta": (0.5, 1.0, 2.0, 40.0)})
+    paths = [tmp_path / name for name in ("alone", "shared")]
+    for make, path in zip((alone, shared), paths, strict=True):
+        with pytest.raises(Failed, match="member 3: observable breaks is not finite, at depth"):
+            make(simulation, path)
+    one, other = (pt.open(path) for path in paths)
+    assert [member["status"] for member in other.manifest["members"]] == ["stopped"] * 3 + ["not_finite"]
+    assert one.dataset.sizes["time"] < 21  # nobody came to the end of the plan
+    assert same(one.dataset, other.dataset)
+    assert one.manifest["segments"][0]["reason"] == other.manifest["segments"][0]["reason"]
+
+
+class _Breaks(AbstractObservable):
+    """Infinite from a depth on, for a large beta."""
+
+    name = "breaks"
+    symbol = "$b$"
+
+    def __call__(self, flow, t, x):
+        return jnp.where((t > 0.35) & (flow.law.score.beta > 10), jnp.inf, 1.0)
+
+
+def test_how_a_sweep_is_cut():
+    small, large = range(1000), range(1000, 1006)
+    parts = pieces.cut([(small, 8), (large, 2048)], workers=2)
+    assert sorted(member for part in parts for member in part) == [*small, *large]
+    assert parts[:6] == [(member,) for member in large]  # the most work first, one by one
+    assert [len(part) for part in parts[6:]] == [250] * 4
+    assert [len(part) for part in pieces.cut([(small, 256)], 2)] == [16] * 62 + [8]
+    assert pieces.cut([(range(5), 4)], 1) == [(0, 1, 2, 3, 4)]  # not worth a program each
+    assert pieces.cut([(range(2), 4), (range(2, 4), 6)], 2) == [(2, 3), (0, 1)]  # a shape for each worker
+
+
+def test_a_sweep_that_is_stopped_goes_on_to_the_same_bits(tmp_path, whole, monkeypatch):
+    """The executor has threads, in which no signal arrives: the crew, which hears it, asks through the file system."""
+    path, advance, moved = tmp_path / "cut", loop._advance, []
+
+    def work(line, environment):
+        return Inline(SIMULATION, path).submit(None).result()
+
+    def stopping(*arguments):
+        moved.append(1)
+        if len(moved) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            while not (path / "parts" / "stop").exists():
+                time.sleep(0.01)
+        return advance(*arguments)
+
+    monkeypatch.setattr(workforce, "command", work)
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, "_advance", stopping)
+            with pytest.raises(Interrupted, match="SIGTERM with 0 of 4 members done"):
+                shared(SIMULATION, path, executor=executor)
+        record = pt.open(path)
+        assert record.status == "interrupted"
+        assert sorted(member["depth"] for member in record.manifest["members"]) == [0, 0, 1.25, 1.25]
+        with pytest.raises(Unfinished, match="particles resume"):
+            shared(SIMULATION, path, executor=executor)
+        record = shared(SIMULATION, path, executor=executor, resume=True)
+    assert record.manifest["checksums"] == shared(SIMULATION, tmp_path / "unbroken").manifest["checksums"]
+    assert sorted(member["attempts"] for member in record.manifest["members"]) == [1, 1, 2, 2]
+    assert {member["segment"] for member in record.manifest["members"]} == {1}
+    assert same(record.dataset, whole.dataset)
+
+
+def test_a_piece_at_which_workers_are_lost_is_tried_again_and_then_named(tmp_path, whole, monkeypatch):
+    """Every worker is lost that takes up the members of six tokens; it is known that they began, for they noted it."""
+    run = Loop.run
+
+    def losing(loop, flag, facts):
+        if loop.layout.variables["tokens"].shape == (6, 3):
+            loop.journal.open_segment(0, facts)
+            raise RuntimeError("no memory")
+        run(loop, flag, facts)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Loop, "run", losing)
+        with pytest.raises(Interrupted, match="with 2 of 4 members done") as ended:
+            shared(SIMULATION, tmp_path / "run")
+    assert "member 2 (start.tokens 6, beta 1.0), member 3 (start.tokens 6, beta 6.0) remain" in str(ended.value)
+    assert "no memory" in str(ended.value)
+    statuses = [member["status"] for member in pt.open(tmp_path / "run").manifest["members"]]
+    assert statuses == ["done", "done", "running", "running"]
+    record = shared(SIMULATION, tmp_path / "run", resume=True)
+    assert [member["attempts"] for member in record.manifest["members"]] == [1, 1, 3, 3]
+    assert same(record.dataset, whole.dataset)
+
+
+def test_workers_that_are_lost_before_they_begin_are_not_replaced_for_ever(tmp_path):
+    class Broken(Inline):
+        def submit(self, fn, /, *args, **kwargs):
+            self.started += 1
+            future = concurrent.futures.Future()
+            future.set_result((-9, ""))
+            return future
+
+    executor = Broken(SIMULATION, tmp_path / "run")
+    with pytest.raises(Interrupted, match="0 of 4 members done.*killed, perhaps for want of memory"):
+        shared(SIMULATION, tmp_path / "run", executor=executor, workers=3)
+    assert executor.started == 3
+
+
+def test_a_fault_of_the_whole_run_ends_it_with_its_own_error(tmp_path):
+    class Full(Inline):
+        def submit(self, fn, /, *args, **kwargs):
+            future = concurrent.futures.Future()
+            future.set_result((74, "a traceback\nparticles: [Errno 28] No space left on device"))
+            return future
+
+    with pytest.raises(OSError, match=r"No space left") as ended:
+        shared(SIMULATION, tmp_path / "run", executor=Full(SIMULATION, tmp_path / "run"))
+    assert ended.value.errno == 28
+    assert pt.open(tmp_path / "run").status == "interrupted"
+
+
+def test_who_may_work(tmp_path):
+    with pytest.raises(ValueError, match="at least 0"):
+        shared(SIMULATION, tmp_path / "run", workers=-1)
+    with pytest.raises(ValueError, match="not a sweep that is made in pieces"):
+        SIMULATION.worker(tmp_path)
+    single = dataclasses.replace(SIMULATION, sweep={})
+    executor = Inline(single, tmp_path / "single")
+    assert shared(single, tmp_path / "single", executor=executor).status == "done"
+    assert executor.started == 0  # one member needs nobody else
+    study = pt.studies.Lyapunov(pt.starts.Uniform(4, 3), attention_flow(), PLAN)
+    with pytest.raises(ValueError, match="one computation, which workers cannot share"):
+        study.measure(tmp_path / "study", workers=2)
+
+
+def test_a_worker_ends_with_whoever_it_works_for_and_refuses_another_run(tmp_path):
+    with pytest.raises(Interrupted):
+        shared(SIMULATION, tmp_path / "run", executor=_Nobody())
+    worker = SIMULATION.worker(tmp_path / "run")
+    (tmp_path / "run" / "parts" / "stop").unlink()
+    with pytest.raises(Interrupted, match="the end of the process that began it"):
+        worker.work(parent=1 if os.getppid() != 1 else 2)
+    with pytest.raises(ValueError, match="another run"):
+        dataclasses.replace(SIMULATION, seed=1).worker(tmp_path / "run")
+
+
+class _Nobody(concurrent.futures.Executor):
+    def submit(self, fn, /, *args, **kwargs):
+        raise concurrent.futures.BrokenExecutor("it is broken")
+
+
+CONFIG = """
+name = "trial"
+start = {kind = "Uniform", tokens = 6, dim = 3}
+[flow]
+space = {kind = "Sphere"}
+law = {kind = "Attention", score = {kind = "DotProduct", beta = 4.0}}
+[plan]
+until = 2.0
+save = 100
+chunk = 2
+dt = 0.0002
+watch = ["energy"]
+[sweep]
+"flow.law.score.beta" = [1.0, 6.0]
+"start.tokens" = [4, 6]
+"""
+
+
+def killed(run: pathlib.Path, when: float) -> threading.Thread:
+    """Kills the first worker that has committed something, a little later; the thread that does so."""
+
+    def watch():
+        while True:
+            for piece in sorted((run / "parts").glob("0*")):
+                if read_commit(piece)["frames"] and (piece / "lock").read_text():
+                    time.sleep(when)
+                    os.kill(json.loads((piece / "lock").read_text())["pid"], signal.SIGKILL)
+                    return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_worker_is_killed_and_nothing_is_lost(tmp_path):
+    """At a random moment, between two commits or within one."""
+    (tmp_path / "trial.toml").write_text(CONFIG)
+    simulation = config.load(tmp_path / "trial.toml")
+    when = float(np.random.default_rng().uniform(0, 0.5))
+    print(f"killed {when:.3f} s after its first commit")
+    thread = killed(tmp_path / "run", when)
+    record = pt.simulate(simulation, path=tmp_path / "run", workers=2, progress=False)
+    thread.join()
+    assert "a worker was lost (-9)" in (tmp_path / "run" / "log.txt").read_text()
+    assert sorted(member["attempts"] for member in record.manifest["members"]) == [1, 1, 2, 2]
+    assert record.manifest["hosts"].popitem()[1]["environment"]["XLA_FLAGS"].endswith(machine.ONE_THREAD)
+    assert same(record.dataset, alone(simulation, tmp_path / "alone").dataset)
+
+
+def test_jobs_of_a_cluster(tmp_path, capsys, whole):
+    (tmp_path / "trial.toml").write_text(SIMULATION.config())
+    options = {"out": tmp_path, "quiet": True, "no_figures": True, "executor": "local"}
+    assert run_command(tmp_path / "trial.toml", **options, workers=1, slurm=("timeout_min=5", "partition=small")) == 0
+    record = pt.open(capsys.readouterr().out.strip())
+    assert same(record.dataset, whole.dataset)
+    for bad, words in {"partitoin=small": "partitoin", "timeout_min=soon": "timeout_min", "x": "key=value"}.items():
+        with pytest.raises(ValueError, match=words):
+            run_command(tmp_path / "trial.toml", **options, slurm=(bad,))
+    with pytest.raises(ValueError, match="say --executor slurm, too"):
+        run_command(tmp_path / "trial.toml", out=tmp_path, slurm=("partition=small",))
+    with pytest.raises(ValueError, match="no Slurm on this machine"):
+        run_command(tmp_path / "trial.toml", **options | {"executor": "slurm"})
+
+
+def test_without_submitit_it_is_said_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'attention-particles\[slurm\]'"):
+        Cluster(tmp_path, "local", {})
+
+
+MEMBERS_OVER_DEVICES = """
+import sys, dataclasses
+import numpy as np
+import particles.machine
+particles.machine.prepare()
+import jax, particles as pt
+from particles.simulation import loop, mesh
+folder = sys.argv[1]
+start, flow = pt.starts.Uniform(5, 3), pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(4.0)))
+plan = pt.Plan(until=1.0, save=4, chunk=2, watch=("energy",))
+one = pt.Simulation(start, flow, plan, sweep={"seed": (0, 1, 2, 3, 4)})
+two = dataclasses.replace(one, mesh=mesh.Mesh(2))
+assert one.identity() == two.identity()
+seen, several = [], loop._several
+def watched(flow, plan, state, *shared):
+    seen.append(state.state.sharding.shard_shape(state.state.shape))
+    return several(flow, plan, state, *shared)
+loop._several = watched
+datasets = [pt.simulate(s, path=f"{folder}/{k}", progress=False).dataset for k, s in enumerate((one, two))]
+print([tuple(shape) for shape in seen])
+np.testing.assert_allclose(datasets[0].tokens, datasets[1].tokens, atol=1e-12)
+assert np.all(np.isfinite(datasets[1].tokens))
+try:
+    pt.simulate(dataclasses.replace(one, mesh=mesh.Mesh(3)), path=f"{folder}/3")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_members_of_a_batch_are_spread_over_devices(tmp_path):
+    """Five members on two devices: three on each, one of them for nothing."""
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    line = [sys.executable, "-c", MEMBERS_OVER_DEVICES, str(tmp_path)]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shapes, refusal = done.stdout.splitlines()
+    assert shapes == str([(5, 5, 3)] * 3 + [(3, 5, 3)] * 3)
+    assert "mesh.members = 3 and this process has 2 cpu device(s)" in refusal
