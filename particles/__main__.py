@@ -133,7 +133,7 @@ def work(
     for module in imports:
         importlib.import_module(module)
     open_record(run)
-    sweep = load(run / "config.toml")
+    sweep = load(run / "config.toml", ["figures=[]"])  # matplotlib takes a second to import
     if not isinstance(sweep, Simulation):
         raise ValueError(f"{run} holds a {type(sweep).__name__}, which workers cannot share")
     sweep.worker(run).work(parent)

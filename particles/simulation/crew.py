@@ -97,8 +97,9 @@ class Crew:
         except BaseException as error:
             self._abandon(str(error) if isinstance(error, Interrupted) else f"{type(error).__name__}: {error}")
             raise
-        failures = [piece.manifest()["segments"][-1]["reason"] for piece in self.pieces]
-        reason = "; ".join(failure for failure in failures if failure)
+        ordered = sorted(self.pieces, key=lambda piece: piece.members)
+        reasons = [piece.manifest()["segments"][-1]["reason"] for piece in ordered]
+        reason = "; ".join(failures for failures in reasons if failures)
         self._close("failed" if reason else "done", frames, reason or None, checksums=checksums)
         clear(self.directory)
         if reason:

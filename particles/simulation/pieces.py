@@ -17,7 +17,7 @@ from ..record.files import load_json, replace_json
 from ..record.lock import held
 from ..record.writer import MANIFEST, read_commit
 
-PARTS, LIST, STOP = "parts", "pieces.json", "stop"
+PARTS, CLEARED, LIST, STOP = "parts", "parts.done", "pieces.json", "stop"
 MOST_PAIRS = 2**20  # of tokens in one piece: one member of n = 1024, or 16 of n = 256, keep a core busy
 LEAST_PAIRS = 2**12  # below, starting the program costs more than its work: 64 members of n = 8, one of n = 64
 SHARES = 4  # pieces for each worker, so that all end at about the same time
@@ -122,6 +122,8 @@ def pieces(run: pathlib.Path) -> list[Piece]:
 
 
 def clear(run: pathlib.Path) -> None:
-    """Removes the pieces of a run whose record is complete."""
+    """Removes the pieces of a run whose record is complete, all at once for whoever still looks for one."""
     if (run / PARTS).exists():
-        shutil.rmtree(run / PARTS)
+        (run / PARTS).rename(run / CLEARED)
+    if (run / CLEARED).exists():
+        shutil.rmtree(run / CLEARED)

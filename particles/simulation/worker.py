@@ -13,7 +13,7 @@ from .grid import Member
 from .interruption import Flag, listening
 from .journal import Journal
 from .loop import Interrupted, Loop
-from .pieces import PARTS, STOP, Piece, pieces
+from .pieces import PARTS, STOP, Piece, laid_out, pieces
 
 CONFIG = "# a piece of the sweep two folders up, whose config is there\n"
 
@@ -75,7 +75,7 @@ class Worker:
 
     def _took(self, piece: Piece, flag: Flag) -> bool:
         """Whether this worker was the one to make a piece."""
-        if piece.finished:
+        if piece.finished or not laid_out(self.run):
             return False
         if flag.asked is not None:
             raise Interrupted(f"{flag.asked} before {piece.directory}; everything up to there is committed")
