@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -314,21 +313,26 @@ def test_a_worker_is_killed_and_nothing_is_lost(tmp_path):
     assert same(record.dataset, alone(simulation, tmp_path / "alone").dataset)
 
 
-def test_jobs_of_a_cluster(tmp_path, capsys, whole):
-    (tmp_path / "trial.toml").write_text(FEW.config())
+def test_jobs_of_a_cluster_with_two_devices(tmp_path, capsys, monkeypatch, whole):
+    """One worker spreads three members over two devices: two on each, one of them for nothing."""
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")  # too late for this process
+    config_file = tmp_path / "trial.toml"
+    config_file.write_text(FEW.config())
     options = {"out": tmp_path, "quiet": True, "no_figures": True, "executor": "local"}
-    assert run_command(tmp_path / "trial.toml", **options, workers=1, slurm=("timeout_min=5", "partition=small")) == 0
+    slurm = ("timeout_min=5", "partition=small")
+    assert run_command(config_file, ("mesh.members=2",), **options, workers=1, slurm=slurm) == 0
     record = pt.open(capsys.readouterr().out.strip())
+    assert [host["devices"] for host in record.manifest["hosts"].values()] == [2]
+    assert record.manifest["identity"] == FEW.identity()  # as far as numbers go it is the same run
     one = whole.dataset.tokens.isel({"start.tokens": 0, "token": slice(4)})
     np.testing.assert_allclose(record.dataset.tokens, one, atol=ROUNDING)
-    assert record.manifest["segments"][0]["workers"] == 1
     for bad, words in {"partitoin=small": "partitoin", "timeout_min=soon": "timeout_min", "x": "key=value"}.items():
         with pytest.raises(ValueError, match=words):
-            run_command(tmp_path / "trial.toml", **options, slurm=(bad,))
+            run_command(config_file, **options, slurm=(bad,))
     with pytest.raises(ValueError, match="say --executor slurm, too"):
-        run_command(tmp_path / "trial.toml", out=tmp_path, slurm=("partition=small",))
+        run_command(config_file, out=tmp_path, slurm=("partition=small",))
     with pytest.raises(ValueError, match="no Slurm on this machine"):
-        run_command(tmp_path / "trial.toml", **options | {"executor": "slurm"})
+        run_command(config_file, **options | {"executor": "slurm"})
 
 
 def test_without_submitit_it_is_said_what_to_install(tmp_path, monkeypatch):
@@ -337,37 +341,6 @@ def test_without_submitit_it_is_said_what_to_install(tmp_path, monkeypatch):
         Cluster(tmp_path, "local", {})
 
 
-OVER_DEVICES = """
-import pathlib, sys
-import particles.machine
-particles.machine.prepare()
-from particles import config
-from particles.simulation import loop
-seen, several = [], loop._several
-def watched(flow, plan, state, *shared):
-    seen.append(tuple(state.state.sharding.shard_shape(state.state.shape)))
-    return several(flow, plan, state, *shared)
-loop._several = watched
-config.load(sys.argv[1], ["mesh.members=2"]).measure(pathlib.Path(sys.argv[2]))
-print(seen)
-"""
-
-
-def test_members_of_a_batch_are_spread_over_devices(tmp_path, whole):
-    """Three members on two devices: two on each, one of them for nothing."""
-    (tmp_path / "trial.toml").write_text(FEW.config())
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    line = [sys.executable, "-c", OVER_DEVICES, str(tmp_path / "trial.toml"), str(tmp_path / "run")]
-    done = subprocess.run(line, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str([(2, 4, 3)] * 3)
-    record = pt.open(tmp_path / "run")
-    assert record.manifest["segments"][0]["provenance"]["devices"] == 2
-    assert record.manifest["identity"] == FEW.identity()  # as far as numbers go it is the same run
-    one = whole.dataset.tokens.isel({"start.tokens": 0, "token": slice(4)})
-    np.testing.assert_allclose(record.dataset.tokens, one, atol=ROUNDING)
-
-
-def test_more_devices_than_there_are():
+def test_more_devices_than_there_are(tmp_path):
     with pytest.raises(ValueError, match=r"mesh\.members = 99 and this process has .*device_count=99"):
-        mesh.devices(99)
+        alone(dataclasses.replace(FEW, mesh=mesh.Mesh(99)), tmp_path / "run")

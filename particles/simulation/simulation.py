@@ -347,7 +347,6 @@ def simulate(
         raise ValueError("a Simulation holds its own start and plan; leave out `x0` and `plan`")
     directory = pathlib.Path(path) if path is not None else subject.directory(pathlib.Path("runs"))
     check_vacant(directory)
-    devices(subject.mesh.members)
     members = subject.prepared()
     shape = subject.layout(members)
     needed = subject.budget(members, shape)
@@ -355,6 +354,8 @@ def simulate(
     parts = force.parts(directory, members)
     if parts:
         needed = force.needs(needed, subject.budget([members[k] for k in parts[0]], shape))
+    else:
+        devices(subject.mesh.members)  # of a worker that is its own matter
     needed.check(directory)
     directory.mkdir(parents=True, exist_ok=True)
     with writing(directory):
