@@ -18,6 +18,8 @@ import tyro
 from . import machine
 
 if TYPE_CHECKING:
+    import concurrent.futures
+
     from .experiment import AbstractExperiment
     from .record import Record
 
@@ -26,6 +28,8 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 Flag = tyro.conf.FlagCreatePairsOff
 Given = tyro.conf.Positional
+Options = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
+Starter = Literal["here", "slurm", "local", "debug"]
 Family = Literal[
     "spaces",
     "summations",
@@ -55,6 +59,9 @@ def run(
     resume: Annotated[bool, Flag] = False,
     no_figures: Annotated[bool, Flag] = False,
     quiet: Annotated[bool, Flag] = False,
+    workers: int | None = None,
+    executor: Starter = "here",
+    slurm: Options = (),
 ) -> int:
     """Run a config into a run directory and draw its figures.
 
@@ -65,11 +72,14 @@ def run(
         resume: go on with a part of this run that is found there.
         no_figures: draw nothing.
         quiet: no progress bar.
+        workers: processes that share the members of a sweep; by default this one alone.
+        executor: where workers are started: here, or as jobs of submitit.
+        slurm: an option of those jobs, partition=gpu or timeout_min=60; may be given several times.
     """
     from .config import load
 
     experiment = load(config, overrides)
-    return _simulated(experiment, experiment.directory(out), resume, no_figures, quiet)
+    return _simulated(experiment, experiment.directory(out), resume, no_figures, quiet, workers, executor, slurm)
 
 
 def resume(
@@ -78,6 +88,9 @@ def resume(
     *,
     no_figures: Annotated[bool, Flag] = False,
     quiet: Annotated[bool, Flag] = False,
+    workers: int | None = None,
+    executor: Starter = "here",
+    slurm: Options = (),
 ) -> int:
     """Go on after a crash, a kill or a signal: the same bits as if nothing had happened.
 
@@ -85,12 +98,46 @@ def resume(
         run: run directory.
         no_figures: draw nothing.
         quiet: no progress bar.
+        workers: processes that share the members of a sweep; by default as many as before.
+        executor: where workers are started: here, or as jobs of submitit.
+        slurm: an option of those jobs, partition=gpu or timeout_min=60; may be given several times.
     """
     from .config import load
     from .record import open_record
 
     open_record(run)
-    return _simulated(load(run / "config.toml"), run, True, no_figures, quiet)
+    return _simulated(load(run / "config.toml"), run, True, no_figures, quiet, workers, executor, slurm)
+
+
+def work(
+    run: Annotated[pathlib.Path, Given],
+    /,
+    *,
+    imports: Options = (),
+    parent: int | None = None,
+) -> int:
+    """Help with a sweep that is being made by workers, from any machine that sees its run directory.
+
+    Args:
+        run: run directory of a sweep that was begun with `particles run CONFIG --workers`.
+        imports: a module with classes that the sweep needs; may be given several times.
+        parent: the process to work for; the worker ends with it.
+    """
+    import importlib
+
+    from .config import load
+    from .record import open_record
+    from .simulation import Simulation
+
+    machine.trust()
+    for module in imports:
+        importlib.import_module(module)
+    open_record(run)
+    sweep = load(run / "config.toml", ["figures=[]"])  # matplotlib takes a second to import
+    if not isinstance(sweep, Simulation):
+        raise ValueError(f"{run} holds a {type(sweep).__name__}, which workers cannot share")
+    sweep.worker(run).work(parent)
+    return DONE
 
 
 def plot(
@@ -216,18 +263,44 @@ def doctor() -> int:
 
 
 def _simulated(
-    experiment: "AbstractExperiment", directory: pathlib.Path, resume: bool, no_figures: bool, quiet: bool
+    experiment: "AbstractExperiment",
+    directory: pathlib.Path,
+    resume: bool,
+    no_figures: bool,
+    quiet: bool,
+    workers: int | None,
+    executor: str,
+    slurm: tuple[str, ...],
 ) -> int:
     machine.trust()
+    starter = _starter(directory, executor, slurm)
     print(f"running in {directory}", file=sys.stderr)
     try:
-        record = experiment.measure(directory, resume=resume, progress=not quiet)
+        record = experiment.measure(directory, resume=resume, progress=not quiet, workers=workers, executor=starter)
         if not no_figures:
             _illustrate(record, experiment.figure_kinds(), directory / "figures")
         return _answered(experiment, record)
     finally:
+        if starter is not None:
+            starter.shutdown(wait=False)
         if (directory / "manifest.json").exists():
             print(directory, flush=True)
+
+
+def _starter(directory: pathlib.Path, executor: str, options: tuple[str, ...]) -> "concurrent.futures.Executor | None":
+    """What starts workers elsewhere than here."""
+    if executor == "here":
+        if options:
+            raise ValueError(f"--slurm {options[0]} is an option of jobs: say --executor slurm, too")
+        return None
+    from .simulation.cluster import Cluster
+
+    pairs = [option.partition("=") for option in options]
+    wrong = [name for name, equals, _ in pairs if not equals]
+    if wrong:
+        raise ValueError(f"--slurm takes key=value; got {wrong[0]!r}")
+    values = {name: int(value) if value.isdecimal() else value for name, _, value in pairs}
+    return Cluster(directory.resolve() / "parts" / "jobs", executor, values)
 
 
 def _answered(experiment: "AbstractExperiment", record: "Record") -> int:
@@ -311,14 +384,14 @@ def _exit_code(error: BaseException) -> int | None:
         (Interrupted,): INTERRUPTED,
         (Failed, machine.Untrusted): NUMERICS,
         (DataError, Damaged): DATA,
-        (Unfinished, Locked, ValueError, MemoryError): USAGE,
+        (Unfinished, Locked, ValueError, MemoryError, ModuleNotFoundError): USAGE,
     }
     return next((code for classes, code in codes.items() if isinstance(error, classes)), None)
 
 
 def main() -> None:
     """Entry point of the command `particles`."""
-    commands = (run, resume, verify, plot, check, list_, schema, doctor)
+    commands = (run, resume, work, verify, plot, check, list_, schema, doctor)
     guarded = {command.__name__.rstrip("_"): _guarded(command) for command in commands}
     sys.exit(tyro.extras.subcommand_cli_from_dict(guarded, prog="particles", description=DESCRIPTION))
 

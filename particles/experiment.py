@@ -9,6 +9,7 @@ import dataclasses
 import enum
 import pathlib
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -118,8 +119,19 @@ class AbstractExperiment(Declared):
         """Where the run belongs below a root: the same run is found again, another never overwrites it."""
 
     @abc.abstractmethod
-    def measure(self, directory: pathlib.Path, *, resume: bool = False, progress: bool = False) -> Record:
-        """Runs what is needed, or goes on with it, and keeps it in a run directory."""
+    def measure(
+        self,
+        directory: pathlib.Path,
+        *,
+        resume: bool = False,
+        progress: bool = False,
+        workers: int | None = None,
+        executor: Executor | None = None,
+    ) -> Record:
+        """Runs what is needed, or goes on with it, and keeps it in a run directory.
+
+        What consists of parts may be shared by several workers, which an executor starts; the numbers are the same.
+        """
 
     @abc.abstractmethod
     def estimate(self) -> tuple[list[str], Callable[[pathlib.Path], None]]:

@@ -21,6 +21,7 @@ CANARY_ROWS = 32769  # jaxlib 0.10.2 loses the last block of a float32 reduction
 UNTRUSTED = (
     "jaxlib {0} computes wrong numbers on this machine ({1} of {2} rows). Install another: pip install 'jaxlib!={0}'"
 )
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 # What figures look like does not change what a run computed.
 DRAWING = ("plots", "view", "__main__.py")
 
@@ -58,6 +59,26 @@ def prepare() -> list[str]:
     if late:
         warnings.append("JAX was imported before `particles`; precision and compile cache are as they were then")
     return warnings
+
+
+def for_workers(doubles: bool, several: bool) -> dict[str, str]:
+    """Environment of a process that works for this one: the same precision, the same modules.
+
+    Where there are several on this machine, each keeps to one core: threads of all for each would be in one another's
+    way.
+    """
+    environment = {
+        "JAX_ENABLE_X64": str(int(doubles)),
+        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+    }
+    if several:
+        environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {ONE_THREAD}".strip()
+    return environment
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cache_directory() -> pathlib.Path:

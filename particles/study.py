@@ -11,6 +11,7 @@ import importlib
 import json
 import pathlib
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, ClassVar
 
 import jax
@@ -77,7 +78,15 @@ class AbstractStudy(AbstractExperiment):
         code = [machine.code_digest(), foreign_code(self), _package_digest(type(self)), machine.libraries()]
         return hashlib.sha256(json.dumps([content, *code], sort_keys=True).encode()).hexdigest()
 
-    def measure(self, directory: pathlib.Path, *, resume: bool = False, progress: bool = False) -> Record:
+    def measure(
+        self,
+        directory: pathlib.Path,
+        *,
+        resume: bool = False,
+        progress: bool = False,
+        workers: int | None = None,
+        executor: Executor | None = None,
+    ) -> Record:
         """Computes the dataset and keeps it; one that is found finished is not computed again.
 
         Raises
@@ -85,8 +94,10 @@ class AbstractStudy(AbstractExperiment):
         Failed
             If something did not converge. The record says so, and the verdict.
         ValueError
-            If JAX was told to use single precision, or the directory holds something else.
+            If JAX was told to use single precision, the directory holds something else, or workers are asked for.
         """
+        if (workers or 1) > 1 or executor is not None:
+            raise ValueError(f"a {type(self).__name__} is one computation, which workers cannot share: leave them out")
         if not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
             raise ValueError('a study needs jax.config.update("jax_enable_x64", True) before the first array')
         check_vacant(directory)

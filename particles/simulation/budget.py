@@ -62,6 +62,12 @@ class Budget:
             "how many it takes is for the solver to find out",
         ]
 
+    def in_pieces(self, largest: "Budget", processes: int) -> "Budget":
+        """What the run needs where some processes make a piece each at a time, and then one record of all pieces."""
+        sizes = ("state", "gather", "matrices", "watching", "frames")
+        at_once = {name: processes * getattr(largest, name) for name in sizes}
+        return dataclasses.replace(self, disk=2 * self.disk, **at_once)
+
     def check(self, directory: pathlib.Path) -> None:
         """Refuses a run that cannot fit.
 

@@ -5,10 +5,10 @@ become one batch, moved by one compiled program; others form batches of their ow
 """
 
 import dataclasses
-import itertools
 import json
 import math
 import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -101,15 +101,23 @@ def dimensions(sweep: dict[str, tuple[Any, ...]]) -> tuple[Dimension, ...]:
     return tuple(found)
 
 
-def combinations(noun: Declared, sweep: tuple[Dimension, ...]) -> list[Any]:
-    """The noun with every combination of the swept values, the last dimension running fastest."""
+def combinations(noun: Declared, sweep: tuple[Dimension, ...], positions: Iterable[int] | None = None) -> list[Any]:
+    """The noun with all combinations of the swept values, or those at some positions; the last one runs fastest."""
+    shape = [len(dimension.values) for dimension in sweep]
     members = []
-    for values in itertools.product(*(dimension.values for dimension in sweep)):
+    for position in range(math.prod(shape)) if positions is None else positions:
         member = noun
-        for dimension, value in zip(sweep, values, strict=True):
-            member = with_value(member, dimension.path, value)
+        for dimension, place in zip(sweep, np.unravel_index(position, shape), strict=True):
+            member = with_value(member, dimension.path, dimension.values[int(place)])
         members.append(member)
     return members
+
+
+def called(sweep: tuple[Dimension, ...], position: int) -> str:
+    """A member in words: its position, and where it stands in each dimension."""
+    places = np.unravel_index(position, [len(dimension.values) for dimension in sweep])
+    words = [f"{one.name} {one.coordinate()[int(place)]}" for one, place in zip(sweep, places, strict=True)]
+    return f"member {position} ({', '.join(words)})"
 
 
 def with_value(noun: Any, path: str, value: Any) -> Any:
@@ -157,9 +165,18 @@ class Batch(eqx.Module):
         """Whether the leaves carry a leading axis over members."""
         return len(self.members) > 1
 
+    def each(self, values: np.ndarray) -> np.ndarray:
+        """Values of the batch with a leading axis over members, also where there is one only."""
+        return values if self.several else values[None]
+
 
 def batches(members: list[Member]) -> list[Batch]:
     """Members grouped by the program that can move them, each at its start; those that change size are alone."""
+    return [_batch(group, [members[k] for k in group]) for group in alike(members)]
+
+
+def alike(members: list[Member]) -> list[tuple[int, ...]]:
+    """The positions of members, grouped by the program that can move them; those that change size are alone."""
     groups: dict[Any, list[int]] = {}
     for k, member in enumerate(members):
         arrays, static = eqx.partition(member, eqx.is_array)
@@ -167,7 +184,7 @@ def batches(members: list[Member]) -> list[Batch]:
         shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
         alone = None if member.plan.coalesce is None else k
         groups.setdefault((tree, shapes, repr(jax.tree.leaves(static)), alone), []).append(k)
-    return [_batch(tuple(group), [members[k] for k in group]) for group in groups.values()]
+    return [tuple(group) for group in groups.values()]
 
 
 def _batch(positions: tuple[int, ...], members: list[Member]) -> Batch:
@@ -187,17 +204,17 @@ def _batch(positions: tuple[int, ...], members: list[Member]) -> Batch:
     return Batch(positions, flow, plan, state)
 
 
-def place(grid: tuple[int, ...], parts: list[tuple[Batch, np.ndarray]], shape: tuple[int, ...]) -> np.ndarray:
+def place(grid: tuple[int, ...], parts: list[tuple[tuple[int, ...], np.ndarray]], shape: tuple[int, ...]) -> np.ndarray:
     """The values of all members in their places in the grid, smaller members filled up with NaN.
 
     Parameters
     ----------
-    parts : for each batch its values, `[member time ...]`, or `[time ...]` for a single one.
+    parts : positions of some members, and their values, `[member time ...]`.
     shape : of one member's values.
     """
     filled = np.full((math.prod(grid), *shape), np.nan, parts[0][1].dtype)
-    for batch, values in parts:
-        for k, value in zip(batch.members, values if batch.several else values[None], strict=True):
+    for members, several in parts:
+        for k, value in zip(members, several, strict=True):
             filled[(k, *(slice(0, size) for size in value.shape))] = value
     return filled.reshape(*grid, *shape)
 

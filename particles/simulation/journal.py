@@ -9,6 +9,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from .. import machine
@@ -66,10 +67,10 @@ class Journal:
             raise Damaged(f"{self.directory} is damaged: frames were committed, but {COMMIT} is gone")
         return begun
 
-    def open_segment(self, frame: int) -> None:
-        """Notes that work begins at a frame."""
+    def open_segment(self, frame: int, facts: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Notes that work begins at a frame; `facts` join what is noted of the segment."""
         self._clock = time.monotonic()
-        segment = {"started": _now(), "from_frame": frame, "provenance": machine.provenance()}
+        segment = {"started": _now(), "from_frame": frame, **facts, "provenance": machine.provenance()}
         self.manifest["segments"].append(segment)
         self._compare(self.manifest["segments"][0]["provenance"], segment["provenance"])
         self.manifest["status"] = "running"

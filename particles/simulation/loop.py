@@ -5,8 +5,11 @@ after every chunk whether the numerics failed or somebody asked to stop. What is
 going on needs, so a run that was killed and resumed has the same bits as one that was not.
 """
 
+import contextlib
 import dataclasses
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import equinox as eqx
@@ -22,6 +25,7 @@ from ..record import Layout, Writer
 from .grid import Batch, Member, batches, place, until
 from .interruption import Flag, listening
 from .journal import Journal
+from .mesh import spread
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| depth {n:.4g}/{total:.4g} [{elapsed}<{remaining}{postfix}]"
 
@@ -40,21 +44,40 @@ class Loop:
     layout : the shape of the record.
     journal : of the run directory, which this process holds.
     progress : show a bar on standard error.
+    names : what each member is called in messages; by default nothing, which is enough for a single one.
+    devices : over which the members of a batch are spread.
+    uncut : keep depths to which none of the members came: others, elsewhere, may have.
     """
 
-    def __init__(self, plan: Plan, members: list[Member], layout: Layout, journal: Journal, progress: bool):
+    def __init__(
+        self,
+        plan: Plan,
+        members: list[Member],
+        layout: Layout,
+        journal: Journal,
+        progress: bool,
+        names: tuple[str, ...] = (),
+        devices: int = 1,
+        uncut: bool = False,
+    ):
         self.plan, self.precision = plan, jnp.dtype(layout.dtype)
         self.layout = layout
         self.journal = journal
         self.writer = Writer(journal.directory, layout)
         self.batches = batches(members)
+        self.names, self.devices, self.uncut = names or ("",) * len(members), devices, uncut
         self.efforts = np.zeros((len(members), 2), int)
         self.failures: list[str] = []
         name = str(layout.attributes["name"])
         self.bar = tqdm.tqdm(total=until(plan), desc=name, bar_format=BAR, disable=not progress)
 
-    def run(self) -> None:
+    def run(self, flag: Flag | None = None, facts: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Goes to the end of the plan.
+
+        Parameters
+        ----------
+        flag : tells whether to stop, in place of signals to this process.
+        facts : what else to note of this segment.
 
         Raises
         ------
@@ -65,10 +88,10 @@ class Loop:
             self._restore(*self.writer.reopen())
         else:
             self.writer.create()
-        self.journal.open_segment(self.writer.frames)
+        self.journal.open_segment(self.writer.frames, facts)
         try:
-            with listening() as flag, self.bar:
-                self._to_the_end(flag)
+            with contextlib.nullcontext(flag) if flag else listening() as asking, self.bar:
+                self._to_the_end(asking)
         except Interrupted as interruption:
             self._close("interrupted", str(interruption))
             raise
@@ -96,14 +119,14 @@ class Loop:
             parts = [self._moved(k, first, last) for k in range(len(self.batches))]
             self.writer.append(*self._frames(first, last, parts), self._checkpoint(), {"failures": self.failures})
             self._show()
-            if flag.asked is not None and self._unfinished():
-                raise Interrupted(f"{flag.asked} at depth {self._depth():g}; everything up to there is committed")
+            if self._unfinished() and (asked := flag.asked) is not None:
+                raise Interrupted(f"{asked} at depth {self._depth():g}; everything up to there is committed")
 
     def _moved(self, k: int, first: int, last: int) -> dict[str, np.ndarray]:
         """Moves a batch one chunk further and returns its frames."""
         batch = _met(self.batches[k]) if first else self.batches[k]
-        state, frames, effort = _advance(batch, first, last, self.plan.chunk)
-        self.failures += _failures(batch, state, frames, effort)
+        state, frames, effort = _advance(batch, first, last, self.plan.chunk, self.devices)
+        self.failures += _failures(batch, state, frames, effort, self.names)
         self.efforts[list(batch.members)] += np.stack([np.ravel(effort.steps), np.ravel(effort.rejected)], axis=1)
         self.batches[k] = eqx.tree_at(lambda b: b.state, batch, state)
         return frames
@@ -113,11 +136,11 @@ class Loop:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The depths and frames of a chunk in the shape of the record, as far as any member came."""
         times = np.asarray(self.plan.depths(first, last, self.precision))
-        if not self._running():
-            times = times[: max(1, int(np.searchsorted(times, self._depth(), side="right")))]
+        if not (self._running() or self.uncut):
+            times = reached(times, self._depth())
         grid, frames = self.layout.grid, {}
         for name, variable in self.layout.variables.items():
-            values = [(batch, part[name]) for batch, part in zip(self.batches, parts, strict=True)]
+            values = [(b.members, b.each(part[name])) for b, part in zip(self.batches, parts, strict=True)]
             placed = place(grid, values, (self.plan.chunk, *variable.shape))
             frames[name] = placed[(slice(None),) * len(grid) + (slice(0, len(times)),)]
         return times, frames
@@ -183,7 +206,14 @@ class Loop:
         self.journal.close_segment(status, self.writer.frames, reason, {"members": members, **facts})
 
 
-def _advance(batch: Batch, first: int, last: int, chunk: int) -> tuple[State, dict[str, np.ndarray], Effort]:
+def reached(times: np.ndarray, depth: float) -> np.ndarray:
+    """The depths of a chunk to which some member came, the first of them in any case."""
+    return times[: max(1, int(np.searchsorted(times, depth, side="right")))]
+
+
+def _advance(
+    batch: Batch, first: int, last: int, chunk: int, devices: int
+) -> tuple[State, dict[str, np.ndarray], Effort]:
     """A batch one chunk further; the last chunk is filled up by repeating its last depth, so that shapes agree."""
     dtype = batch.state.depth.dtype
     plan = jax.tree.map(lambda leaf: leaf[0], batch.plan) if batch.several else batch.plan
@@ -191,7 +221,7 @@ def _advance(batch: Batch, first: int, last: int, chunk: int) -> tuple[State, di
     times = depths[1:] if first else depths
     times = jnp.concatenate([times, jnp.full(chunk - len(times), times[-1], dtype)])
     if batch.several:
-        state, frames, effort = _several(batch.flow, batch.plan, batch.state, depths[0], times)
+        state, frames, effort = spread(_several, (batch.flow, batch.plan, batch.state), (depths[0], times), devices)
     else:
         flow, merged = (batch.flow, None) if batch.met is None else batch.met.acting(batch.flow)
         state, frames, effort = advance(flow, batch.plan, batch.state, depths[0], times, merged)
@@ -215,7 +245,9 @@ def _several(flow: AbstractFlow, plan: Plan, state: State, start: Array, times: 
     return eqx.filter_vmap(advance, in_axes=(axis, axis, axis, None, None))(flow, plan, state, start, times)
 
 
-def _failures(batch: Batch, state: State, frames: dict[str, np.ndarray], effort: Effort) -> list[str]:
+def _failures(
+    batch: Batch, state: State, frames: dict[str, np.ndarray], effort: Effort, names: tuple[str, ...]
+) -> list[str]:
     """The failures of a batch in a chunk, in words: what, at which depth, and which member where there are several."""
     before, after, depths = np.ravel(batch.state.status), np.ravel(state.status), np.ravel(effort.depth)
     found = []
@@ -225,7 +257,7 @@ def _failures(batch: Batch, state: State, frames: dict[str, np.ndarray], effort:
             continue
         values = {name: array[k] if batch.several else array for name, array in frames.items()}
         what = f"{_culprit(values)} is not finite" if end == Status.not_finite else end.message
-        who = f"member {member}: " if batch.several else ""
+        who = f"{names[member]}: " if names[member] else ""
         found.append(f"{who}{what}, at depth {depths[k]:.6g}")
     return found
 

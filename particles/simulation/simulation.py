@@ -7,7 +7,8 @@ import io
 import json
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Any, ClassVar, Literal
 
 import equinox as eqx
@@ -29,12 +30,17 @@ from ..record.lock import writing
 from ..record.writer import CONFIG, MANIFEST
 from ..starts import AbstractStart, Given
 from ..summation import AbstractSummation
+from . import grid
 from .budget import STAGES, Budget, budget
 from .grid import Dimension, Member, combinations, dimensions
-from .identity import foreign_code, start_digest, with_files
+from .identity import foreign_code, foreign_modules, start_digest, with_files
 from .journal import Journal
 from .layout import caption, layout
 from .loop import Loop
+from .mesh import Mesh, devices
+from .pieces import clear, laid_out
+from .worker import Worker
+from .workforce import workforce
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 NOISE = 0x6E6F6973  # folded into the key of a seed, so that noise and start are independent
@@ -51,6 +57,7 @@ class Simulation(AbstractExperiment):
     flow : what moves them.
     plan : how long, how exactly, what to keep.
     seed : of the start and of the noise, each a stream of its own.
+    mesh : how many devices share the work.
     precision : of the numbers, float64 or float32.
     sweep : values by path, for example `{"flow.law.score.beta": (1.0, 4.0), "seed": (0, 1, 2)}`.
     figures : the kinds of figures to draw; by default those that suit the record.
@@ -73,6 +80,7 @@ class Simulation(AbstractExperiment):
     precision: Literal["float64", "float32"] = option("float64")
     sweep: dict[str, tuple[Any, ...]] = eqx.field(default_factory=dict)
     figures: tuple[str, ...] = option(())
+    mesh: Mesh = Mesh()
     sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective",)
 
     def __check_init__(self):
@@ -87,9 +95,11 @@ class Simulation(AbstractExperiment):
         """The swept dimensions, outermost first."""
         return dimensions(self.sweep)
 
-    def members(self) -> list["Simulation"]:
-        """A simulation without a sweep for every combination, the last dimension running fastest."""
-        return combinations(dataclasses.replace(self, sweep={}), self.dimensions)
+    def members(self, positions: Sequence[int] | None = None) -> list["Simulation"]:
+        """A simulation without a sweep for every combination, or for those at some positions; the last dimension runs
+        fastest.
+        """
+        return combinations(dataclasses.replace(self, sweep={}), self.dimensions, positions)
 
     def first(self) -> Float[Array, "n d"]:
         """The tokens at depth 0.
@@ -115,7 +125,7 @@ class Simulation(AbstractExperiment):
     def identity(self) -> str:
         """A hash of all that the numbers depend on: the config, start files' content, the code that computes."""
         content: dict[str, Any] = self.content(start_digest)
-        content |= {"figures": None, "name": None}
+        content |= {"figures": None, "name": None, "mesh": None}
         content["sweep"] = list(content["sweep"].items())  # the order of a sweep is that of the record's dimensions
         doubles = self.precision == "float64" or jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
         text = json.dumps([content, doubles, machine.code_digest(), foreign_code(self)], sort_keys=True)
@@ -128,23 +138,31 @@ class Simulation(AbstractExperiment):
     def directory(self, root: pathlib.Path) -> pathlib.Path:
         return root / f"{self.name}-{self.identity()[:10]}"
 
-    def measure(self, directory: pathlib.Path, *, resume: bool = False, progress: bool = False) -> Record:
-        return simulate(self, path=directory, resume=resume, progress=progress)
+    def measure(
+        self,
+        directory: pathlib.Path,
+        *,
+        resume: bool = False,
+        progress: bool = False,
+        workers: int | None = None,
+        executor: Executor | None = None,
+    ) -> Record:
+        return simulate(self, path=directory, resume=resume, progress=progress, workers=workers, executor=executor)
 
     def estimate(self) -> tuple[list[str], Callable[[pathlib.Path], None]]:
         members = self.prepared()
         needed = self.budget(members, self.layout(members))
         return needed.lines(), needed.check
 
-    def prepared(self) -> list[Member]:
-        """Flow, start, plan and key of every member.
+    def prepared(self, positions: Sequence[int] | None = None) -> list[Member]:
+        """Flow, start, plan and key of every member, or of those at some positions.
 
         Raises
         ------
         ValueError
             If a member cannot start.
         """
-        members = self.members()
+        members = self.members(positions)
         tokens = sum(getattr(m.start, "tokens", 0) * getattr(m.start, "dim", 0) for m in members)
         free = machine.free_memory()
         if free is not None and STAGES * 8 * tokens > free:
@@ -157,8 +175,8 @@ class Simulation(AbstractExperiment):
             for m in members
         ]
 
-    def layout(self, members: list[Member]) -> Layout:
-        """The shape of the record."""
+    def layout(self, members: list[Member], swept: tuple[Dimension, ...] | None = None) -> Layout:
+        """The shape of the record, or of one of some members along other dimensions than the swept ones."""
         space = described(self.flow.space)
         attributes = {
             "name": self.name,
@@ -167,12 +185,38 @@ class Simulation(AbstractExperiment):
             "sources": ", ".join(sources_of(self)),
         }
         attributes |= {"radius": space["radius"]} if "radius" in space else {}
-        return layout(self.plan, members, self.dimensions, self.precision, attributes)
+        return layout(self.plan, members, self.dimensions if swept is None else swept, self.precision, attributes)
 
     def budget(self, members: list[Member], shape: Layout) -> Budget:
         """What the run will need."""
         sizes = [(m.flow, (m.x0.shape[0], m.x0.shape[1]), m.plan) for m in members]
         return budget(sizes, np.dtype(self.precision).itemsize, shape.frame_bytes())
+
+    def loop(
+        self,
+        members: list[Member],
+        layout: Layout,
+        journal: Journal,
+        names: tuple[str, ...],
+        progress: bool = False,
+        uncut: bool = True,
+    ) -> Loop:
+        """What makes a record of some members, under their names; `uncut` where they are not all there are."""
+        return Loop(self.plan, members, layout, journal, progress, names, self.mesh.members, uncut)
+
+    def worker(self, run: pathlib.Path) -> Worker:
+        """A worker at the run directory of this sweep, for this process.
+
+        Raises
+        ------
+        ValueError
+            If the directory holds no sweep that is made in pieces, or another one than this.
+        """
+        return Worker(run, self.facts((self.flow.summation,)), self._piece, self.loop)
+
+    def _piece(self, positions: tuple[int, ...]) -> tuple[list[Member], Layout]:
+        members = self.prepared(positions)
+        return members, self.layout(members, (Dimension("member", "", positions),))
 
     def facts(self, summations: tuple[AbstractSummation, ...]) -> dict[str, Any]:
         """What a manifest says of the run from its beginning on."""
@@ -246,10 +290,13 @@ def simulate(
     *,
     resume: bool = False,
     progress: bool = True,
+    workers: int | None = None,
+    executor: Executor | None = None,
 ) -> Record:
     """Runs a simulation, or a flow from a start through a plan, into a run directory.
 
-    Every chunk is committed as it ends. A run that is found finished is not computed again.
+    Every chunk is committed as it ends. A run that is found finished is not computed again. The members of a sweep are
+    moved in step by this process, or made in pieces by workers, each a process of its own; the record is the same.
 
     Parameters
     ----------
@@ -259,6 +306,10 @@ def simulate(
     path : the run directory; for a simulation by default `runs/<name>-<hash>`.
     resume : go on with a part of this run that is found there.
     progress : show a bar on standard error.
+    workers : how many processes make the members of a sweep; 0 and 1 stand for this process. By default as many as
+        the run was begun with, or one. Each imports the package anew, which takes some seconds.
+    executor : what starts the workers: any `concurrent.futures.Executor`, by default one that starts them here. It is
+        asked for `workers` of them, by default one for each core of this machine.
 
     Returns
     -------
@@ -274,7 +325,7 @@ def simulate(
     Locked
         If another process is writing there.
     Interrupted
-        If a signal asked to stop. The run can be resumed.
+        If a signal asked to stop, or workers were lost time and again. The run can be resumed.
     Failed
         If the numerics failed, naming depth and observable. What was good is kept.
     MemoryError, OSError
@@ -299,19 +350,32 @@ def simulate(
     members = subject.prepared()
     shape = subject.layout(members)
     needed = subject.budget(members, shape)
+    force = workforce(directory, workers, executor)
+    parts = force.parts(directory, members)
+    if parts:
+        needed = force.needs(needed, subject.budget([members[k] for k in parts[0]], shape))
+    else:
+        devices(subject.mesh.members)  # of a worker that is its own matter
     needed.check(directory)
     directory.mkdir(parents=True, exist_ok=True)
     with writing(directory):
         keep = functools.partial(_kept, directory)
         journal = Journal(directory, subject.facts(needed.summations), lambda: subject.config_text(keep))
+        if journal.status in ("done", "failed"):
+            clear(directory)
         if journal.status == "failed":
             raise Failed(journal.reason)
         if journal.status == "done":
             open_record(directory).verify()
         else:
-            if journal.begun and not resume:
+            if (journal.begun or laid_out(directory)) and not resume:
                 raise Unfinished(f"{directory} holds a part of this run; go on with it: particles resume {directory}")
-            Loop(subject.plan, members, shape, journal, progress).run()
+            if parts:
+                called = functools.partial(grid.called, subject.dimensions)
+                force.make(journal, parts, foreign_modules(subject), subject.plan, shape, called, progress)
+            else:
+                names = tuple(f"member {k}" for k in range(len(members))) if len(members) > 1 else ()
+                subject.loop(members, shape, journal, names, progress, uncut=False).run()
     return open_record(directory)
 
 
