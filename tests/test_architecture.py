@@ -30,6 +30,7 @@ DOCUMENTS = (
     "docs/guide/limits.md",
     "docs/guide/plans.md",
     "docs/guide/regularity.md",
+    "docs/guide/summations.md",
 )
 
 
