@@ -1,8 +1,10 @@
 """Slots at their edges: what once gave wrong or no numbers, files behind a measure, and what does not go together."""
 
+import dataclasses
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -180,3 +182,13 @@ def test_nouns_in_the_wrong_place_are_named():
 def test_what_is_refused_names_the_parameter(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_noise_on_logits_that_are_never_formed_is_refused():
+    linear = pt.Attention(pt.LogFeatures(pt.maps.EluPlusOne(np.eye(3))), normalizer=pt.normalizers.Linear())
+    with pytest.raises(ValueError, match="Linear multiplies features out and never forms the logits"):
+        linear.tilted(jnp.zeros((1, 4, 4)))
+    softmax = dataclasses.replace(linear, normalizer=pt.Softmax())
+    x = pt.Sphere().uniform(jax.random.key(0), 4, 3)
+    shift = jnp.zeros((1, 4, 4)).at[0, 0, 1].set(2.0)
+    assert np.abs(softmax.tilted(shift)(jnp.zeros(()), x, DENSE) - softmax(jnp.zeros(()), x, DENSE)).max() > 0.01

@@ -255,6 +255,11 @@ class Attention(AbstractInteraction):
         return (self.head(x, summation),)
 
     def tilted(self, shift: Float[Array, "h n m"]) -> AbstractLaw:
+        if self.normalizer.needs_features:
+            raise ValueError(
+                f"{type(self.normalizer).__name__} multiplies features out and never forms the logits that noise would "
+                "be added to; use Softmax with the same score"
+            )
         return _Tilted(self, shift[0])
 
     def on_masses(self, p: Float[Array, " m"]) -> "Attention":
