@@ -98,11 +98,11 @@ class Loop:
         except (OSError, MemoryError, KeyboardInterrupt) as error:
             self._abandon(f"{type(error).__name__}: {error}")
             raise
-        facts = {"checksums": self.writer.finish(), **self._coalescence()}
+        checksums, merged = self.writer.finish(), self._coalescence()
         if self.failures:
-            self._close("failed", "; ".join(self.failures), **facts)
+            self._close("failed", "; ".join(self.failures), merged, checksums=checksums)
             raise Failed(self.journal.reason)
-        self._close("done", None, **facts)
+        self._close("done", None, merged, checksums=checksums)
 
     def _abandon(self, reason: str) -> None:
         """Notes why the run ended; where the disk is the reason, that note may fail, too, and says so."""
@@ -179,21 +179,22 @@ class Loop:
         """The largest depth that a member has reached."""
         return max(float(np.max(np.asarray(batch.state.depth))) for batch in self.batches)
 
-    def _coalescence(self) -> dict[str, Any]:
-        """What the manifest says of tokens that have coalesced, for each member; nothing where none may."""
-        given = {batch.members[0]: (batch, batch.met) for batch in self.batches if batch.met is not None}
+    def _coalescence(self) -> dict[int, dict[str, Any]]:
+        """What there is to say of tokens that have coalesced, by member."""
+        given = [(batch, batch.met) for batch in self.batches if batch.met is not None]
         if not given:
             return {}
         from .merging import report
 
-        every = (given[k] for k in sorted(given))
-        return {"coalescence": [report(batch.flow, float(batch.state.depth), met) for batch, met in every]}
+        return {batch.members[0]: report(batch.flow, float(batch.state.depth), met) for batch, met in given}
 
     def _show(self) -> None:
         self.bar.n = self._depth()
         self.bar.set_postfix_str(f"{self.efforts[:, 0].sum()} steps")
 
-    def _close(self, status: str, reason: str | None, **facts: Any) -> None:
+    def _close(
+        self, status: str, reason: str | None, merged: Mapping[int, Any] = MappingProxyType({}), **facts: Any
+    ) -> None:
         complete = self.writer.frames == self.plan.frames
         ends = [Status.done if end == Status.running and complete else end for end in self._statuses()]
         depths = np.zeros(len(ends))
@@ -203,6 +204,8 @@ class Loop:
             {"status": end.name, "depth": depth, "steps": steps, "rejected": rejected}
             for end, depth, (steps, rejected) in zip(ends, depths.tolist(), self.efforts.tolist(), strict=True)
         ]
+        for member, said in merged.items():
+            members[member]["coalescence"] = said
         self.journal.close_segment(status, self.writer.frames, reason, {"members": members, **facts})
 
 
