@@ -5,6 +5,7 @@ space. Random starts differ by the key alone.
 """
 
 import abc
+import functools
 import pathlib
 import zipfile
 from typing import ClassVar
@@ -140,7 +141,7 @@ class VonMisesFisher(AbstractStart):
 
     def __call__(self, space: AbstractSpace, key: PRNGKeyArray) -> Float[Array, "n d"]:
         along_key, around_key = jax.random.split(key)
-        gap = jax.vmap(lambda k: _vmf_gap(k, self.kappa, self.dim))(jax.random.split(along_key, self.tokens))
+        gap = _vmf_gaps(along_key, self.kappa, self.tokens, self.dim)
         around = jax.random.normal(around_key, (self.tokens, self.dim - 1))
         around = around / jnp.linalg.norm(around, axis=1, keepdims=True)
         sine = jnp.sqrt(gap * (2 - gap))
@@ -317,6 +318,12 @@ def _complement_of_ones(n: int) -> Float[Array, "n n-1"]:
     k = np.arange(1, n)[None, :]
     row = np.arange(n)[:, None]
     return jnp.asarray(((row < k) - k * (row == k)) / np.sqrt(k * (k + 1.0)), float)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _vmf_gaps(key: PRNGKeyArray, kappa: Float[Array, ""], n: int, d: int) -> Float[Array, " n"]:
+    """Some gaps. Compiled once: unlike arithmetic, rejection would be compiled anew at every call."""
+    return jax.vmap(lambda one: _vmf_gap(one, kappa, d))(jax.random.split(key, n))
 
 
 def _vmf_gap(key: PRNGKeyArray, kappa: Float[Array, ""], d: int) -> Float[Array, ""]:

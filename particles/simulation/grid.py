@@ -200,8 +200,13 @@ def _batch(positions: tuple[int, ...], members: list[Member]) -> Batch:
         return jnp.stack(leaves) if eqx.is_array(leaves[0]) else leaves[0]
 
     flow, x0, plan, key = jax.tree.map(stacked, *members)
-    state = eqx.filter_jit(eqx.filter_vmap(begin))(flow, x0, plan, key)
-    return Batch(positions, flow, plan, state)
+    return Batch(positions, flow, plan, _begun(flow, x0, plan, key))
+
+
+@eqx.filter_jit
+def _begun(flow: AbstractFlow, x0: Array, plan: Plan, key: Array | None) -> State:
+    """`begin` for a batch of members, as one program, which batches of one shape share."""
+    return eqx.filter_vmap(begin)(flow, x0, plan, key)
 
 
 def place(grid: tuple[int, ...], parts: list[tuple[tuple[int, ...], np.ndarray]], shape: tuple[int, ...]) -> np.ndarray:
