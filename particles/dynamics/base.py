@@ -116,8 +116,9 @@ class AbstractFlow(Declared):
         return at_precision(self.law, x.dtype)(t, x, self.summation)
 
     def summed(self, change: Callable[[AbstractSummation], AbstractSummation]) -> "AbstractFlow":
-        """The flow with another summation, made from its own; a flow that carries one hands that on."""
-        return dataclasses.replace(self, summation=change(self.summation))
+        """The flow with another summation, made from its own; one that visits no pairs as it is."""
+        given = any(field.name == "summation" for field in dataclasses.fields(self))
+        return dataclasses.replace(self, summation=change(self.summation)) if given else self
 
     def within(self, rtol: ArrayLike) -> "AbstractFlow":
         """The flow with a summation as exact as steps of that relative tolerance need it, where numbers are known."""
