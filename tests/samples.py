@@ -1,5 +1,6 @@
 """One instance of every final class, for the contracts. A class without one fails; write it here."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,6 +18,12 @@ MASSES = np.array([0.05, 0.2, 0.1, 0.25, 0.15, 0.05, 0.2])
 
 DENSITIES = np.random.default_rng(4).uniform(0.2, 1.5, (N, N)) * (np.random.default_rng(5).random((N, N)) < 0.8)
 MLP = maps.Perceptron((WIDE, MATRIX[:, :2]), (MATRIX[0, :2], MATRIX[1]), "tanh")
+
+# How a user's programs are compiled, for the few that have much to compute. Tests compile without optimizations, as
+# conftest.py says.
+OPTIMIZED = {"xla_backend_optimization_level": 3, "xla_cpu_parallel_codegen_split_count": 32}
+if jax.__version__.startswith("0.10."):
+    OPTIMIZED["xla_cpu_use_fusion_emitters"] = True
 
 SAMPLES = {
     spaces.Euclidean: spaces.Euclidean(),

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from samples import SAMPLES, STATES, D, N, attention_flow, on_sphere, tokens
+from samples import OPTIMIZED, SAMPLES, STATES, D, N, attention_flow, on_sphere, tokens
 
 import particles as pt
 from particles import config, dynamics, laws, limits, observables, spaces, starts, stopping, summation
@@ -235,12 +235,6 @@ def test_blocks_of_any_size_equal_dense(cls):
     np.testing.assert_allclose(field, expected, rtol=1e-12, atol=1e-14)
     for one, other in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected_gradient), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
-
-
-# As a user's programs are compiled. Tests are compiled without optimizations: conftest.py.
-OPTIMIZED = {"xla_backend_optimization_level": 3, "xla_cpu_parallel_codegen_split_count": 32}
-if jax.__version__.startswith("0.10."):
-    OPTIMIZED["xla_cpu_use_fusion_emitters"] = True
 
 
 @pytest.mark.parametrize("cls", SLOTS, ids=lambda cls: cls.__name__)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from samples import on_sphere, tokens
+from samples import OPTIMIZED, on_sphere, tokens
 from test_simulation import interrupting
 
 import particles as pt
@@ -40,28 +40,34 @@ def standard_errors(draws, expected):
     return np.max(np.abs(draws.mean(axis=0) - expected) / error)
 
 
-def ends(solver, sigma=0.8, n=10_000, dt=1 / 256, until=1.0):
+POLE, SIGMA = np.asarray([0.6, 0.0, 0.8]), 0.8
+FORGOTTEN = np.exp(-(SIGMA**2)) * POLE  # at depth 1; (d - 1) / 2 = 1
+
+
+def ends(solver, n=2500, dt=1 / 128):
     """Many tokens from one point of the sphere, each under a Brownian motion of its own."""
-    flow = pt.NoisyFlow(pt.Sphere(), _Still(), pt.noises.Brownian(sigma))
-    x0 = jnp.broadcast_to(jnp.asarray([[0.6, 0.0, 0.8]]), (n, 3))
-    run = pt.solve(flow, x0, pt.Plan(until=until, save=1, solver=solver, dt=dt), key=KEY)
-    np.testing.assert_allclose(np.linalg.norm(run.final, axis=1), 1, rtol=1e-14)
-    return run.final, np.exp(-(sigma**2) * until) * np.asarray(x0[0])  # (d - 1) / 2 = 1
+    flow = pt.NoisyFlow(pt.Sphere(), _Still(), pt.noises.Brownian(SIGMA))
+    plan = pt.Plan(until=1.0, save=1, solver=solver, dt=dt)
+    followed = jax.jit(lambda x: pt.solve(flow, x, plan, key=KEY).final, compiler_options=OPTIMIZED)
+    final = followed(jnp.tile(POLE, (n, 1)))
+    np.testing.assert_allclose(np.linalg.norm(final, axis=1), 1, rtol=1e-14)
+    return final
 
 
 @pytest.mark.parametrize("solver", ["Heun", "EulerHeun", "Euler"])
 def test_brownian_motion_on_the_sphere_forgets_at_its_rate(solver):
     """E x(t) = exp(-sigma^2 (d-1) t / 2) x(0); the step's bias, 0.5 dt, is half a standard error."""
-    draws, expected = ends(solver)
-    assert standard_errors(draws, expected) < 4
+    draws = ends(solver)
+    assert standard_errors(draws, FORGOTTEN) < 4
+    assert standard_errors(draws, POLE) > 10
 
 
 def test_ito_without_its_drift_leaves_the_sphere_and_forgets_nothing():
-    rng, x, sigma, h = np.random.default_rng(0), np.tile([0.6, 0.0, 0.8], (20_000, 1)), 0.8, 1 / 64
+    rng, x, sigma, h = np.random.default_rng(0), np.tile(POLE, (20_000, 1)), SIGMA, 1 / 64
     for _ in range(64):
         dB = np.sqrt(h) * rng.normal(size=x.shape)
         x = x + sigma * (dB - np.sum(x * dB, axis=1, keepdims=True) * x / np.sum(x * x, axis=1, keepdims=True))
-    assert standard_errors(x, ends("Euler")[1]) > 10
+    assert standard_errors(x, FORGOTTEN) > 10
     np.testing.assert_allclose(np.mean(np.sum(x * x, axis=1)), 1 + 2 * sigma**2, rtol=0.02)
 
 
@@ -69,8 +75,7 @@ def test_the_weak_error_is_of_first_order():
     """The error of the mean, 0.080 and 0.027 with 1e5 tokens, falls with the step: by 4 in the end, by 3 here."""
     errors = []
     for dt in (1 / 4, 1 / 16):
-        draws, expected = ends("EulerHeun", n=100_000, dt=dt)
-        errors.append(np.abs(np.asarray(draws).mean(axis=0) - expected).max())
+        errors.append(np.abs(np.asarray(ends("EulerHeun", n=100_000, dt=dt)).mean(axis=0) - FORGOTTEN).max())
     assert errors[0] > 2.5 * errors[1]
 
 
@@ -93,8 +98,9 @@ def test_frames_are_on_the_path(solver):
     """Steps end at frames: between them a path cannot be interpolated. Var x(t) = sigma^2 t at every one of them."""
     flow = pt.NoisyFlow(pt.Euclidean(), _Still(), pt.noises.Brownian(1.0))
     plan = pt.Plan(until=1.0, save=(0.11, 0.37, 1.0), solver=solver, dt=0.25)
-    frames = pt.solve(flow, jnp.zeros((40_000, 1)), plan, key=KEY).tokens[1:, :, 0]
+    frames = pt.solve(flow, jnp.zeros((10_000, 1)), plan, key=KEY).tokens[1:, :, 0]
     assert standard_errors(np.asarray(frames).T ** 2, [0.11, 0.37, 1.0]) < 4
+    assert standard_errors(np.asarray(frames).T ** 2, [0.25, 0.5, 1.0]) > 10  # the depths of the steps
 
 
 def matrix_flow():
@@ -119,7 +125,7 @@ def drifts(flow, x, h, stratonovich=False):
         return (y[0] @ y[1] - x[0] @ x[1]) / h
 
     normal = np.sqrt(h) * jax.random.normal(KEY, (100_000, 1, 3, 3))
-    return jax.vmap(lambda dW: (change(dW) + change(-dW)) / 2)(normal)
+    return jax.jit(jax.vmap(lambda dW: (change(dW) + change(-dW)) / 2))(normal)
 
 
 def test_the_drift_of_an_overlap_under_random_values():
@@ -185,7 +191,8 @@ def test_noise_is_differentiated_along_its_path():
         return jnp.sum(pt.solve(flow, on_sphere(4), plan, key=KEY).final[0])
 
     at, h = jnp.asarray(0.4), 1e-5
-    np.testing.assert_allclose(jax.grad(loss)(at), (loss(at + h) - loss(at - h)) / (2 * h), rtol=1e-7)
+    both = jax.jit(jax.value_and_grad(loss))
+    np.testing.assert_allclose(both(at)[1], (both(at + h)[0] - both(at - h)[0]) / (2 * h), rtol=1e-7)
 
 
 def test_a_batch_of_keys_and_float32():
