@@ -83,4 +83,4 @@ class ChaosRate(pt.AbstractClaim):
         return (Curves("tokens", ("error",), error="spread", log="xy", slopes=(-0.5,)),)
 
     def shrunk(self) -> "ChaosRate":
-        return dataclasses.replace(self, tokens=(32, 256), replicas=128)
+        return dataclasses.replace(self, tokens=(16, 128), replicas=128)

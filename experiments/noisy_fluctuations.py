@@ -104,4 +104,5 @@ class NoisyFluctuations(pt.AbstractClaim):
         return (Curves("around", ("square",), ("exact",), error="spread", by="mode"),)
 
     def shrunk(self) -> "NoisyFluctuations":
-        return dataclasses.replace(self, tokens=40, replicas=8, around=(0.5,), until=jnp.asarray(10.0))
+        few = {"tokens": 40, "replicas": 8, "around": (0.5,)}
+        return dataclasses.replace(self, **few, until=jnp.asarray(10.0), dt=jnp.asarray(0.02))

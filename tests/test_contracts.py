@@ -141,7 +141,7 @@ def test_space(cls):
     np.testing.assert_allclose(distance, distance.T, atol=1e-14)
     assert jnp.all(jnp.diag(distance) == 0)
     assert jnp.all(distance[:, None, :] <= distance[:, :, None] + distance[None, :, :] + 1e-12)
-    gradient = jax.grad(lambda x: jnp.sum(space.distance(x, x)) + jnp.sum(space.project(x)))(x)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(space.distance(x, x)) + jnp.sum(space.project(x))))(x)
     assert jnp.all(jnp.isfinite(gradient))
 
 
@@ -295,7 +295,7 @@ def test_flow(cls):
         np.testing.assert_allclose(twice, once, atol=1e-15)
     single = flow(zero.astype(jnp.float32), flow.begin(x.astype(jnp.float32), key))
     assert {leaf.dtype for leaf in jax.tree.leaves(single)} == {jnp.dtype("float32")}
-    gradients = eqx.filter_grad(lambda flow: jnp.sum(flow.tokens(flow(zero, pushed)) ** 2))(flow)
+    gradients = eqx.filter_jit(eqx.filter_grad(lambda flow: jnp.sum(flow.tokens(flow(zero, pushed)) ** 2)))(flow)
     assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients))
 
 
@@ -316,18 +316,19 @@ def test_observable(cls):
     flow = watchable(watched)
     start = flow.begin(on_sphere(), None)
     state = flow.project(jax.tree.map(lambda leaf, rate: leaf + 0.1 * rate, start, flow(zero, start)))
-    seen = watched.observe(flow, zero, state)
+    observe = eqx.filter_jit(watched.observe)
+    seen = observe(flow, zero, state)
     assert seen.shape == tuple({"token": N, "dim": D}[dim] for dim in watched.dims)
     assert jnp.all(jnp.isfinite(seen))
     order = jnp.asarray([3, 1, 6, 0, 2, 5, 4])
     if not watched.dims:
         shuffled = jax.tree.map(lambda leaf: leaf[order] if leaf.ndim else leaf, state)
-        np.testing.assert_allclose(watched.observe(flow, zero, shuffled), seen, rtol=1e-12)
+        np.testing.assert_allclose(observe(flow, zero, shuffled), seen, rtol=1e-12)
     single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (zero, state))
-    single = watched.observe(flow, *single)
+    single = observe(flow, *single)
     assert single.dtype == jnp.float32
     np.testing.assert_allclose(single, seen, rtol=1e-5)
-    gradients = jax.grad(lambda state: jnp.sum(watched.observe(flow, zero, state)))(state)
+    gradients = jax.jit(jax.grad(lambda state: jnp.sum(watched.observe(flow, zero, state))))(state)
     assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients))
 
 

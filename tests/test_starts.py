@@ -1,5 +1,6 @@
 """Starts: their laws, and what is wrong with a file."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ import particles as pt
 from particles.starts import Blobs, DataError, Equiangular, Given, Uniform, VonMisesFisher
 
 KEY = jax.random.key(3)
+drawn = eqx.filter_jit(lambda start, space, key: start(space, key))
 
 
 def test_uniform_on_the_sphere_is_uniform():
@@ -27,15 +29,15 @@ def test_uniform_in_the_ball():
 @pytest.mark.parametrize("dim", [2, 3, 10])
 def test_von_mises_fisher_against_scipy(dim):
     kappa, mean = 6.0, np.eye(dim)[0]
-    ours = np.asarray(VonMisesFisher(3000, dim, kappa, mean=mean)(pt.Sphere(), KEY)) @ mean
+    ours = np.asarray(drawn(VonMisesFisher(3000, dim, kappa, mean=mean), pt.Sphere(), KEY)) @ mean
     theirs = vonmises_fisher(mean, kappa).rvs(3000, random_state=1) @ mean
     assert kstest(ours, theirs).pvalue > 1e-3
     assert kstest(ours, vonmises_fisher(mean, 4.0).rvs(3000, random_state=1) @ mean).pvalue < 1e-6
 
 
 def test_von_mises_fisher_at_its_ends():
-    assert np.linalg.norm(np.mean(VonMisesFisher(2000, 3, 0.0)(pt.Sphere(), KEY), axis=0)) < 0.1
-    tight = VonMisesFisher(50, 3, 1e8, mean=[1.0, 1.0, 0.0])(pt.Sphere(), KEY)
+    assert np.linalg.norm(np.mean(drawn(VonMisesFisher(2000, 3, 0.0), pt.Sphere(), KEY), axis=0)) < 0.1
+    tight = drawn(VonMisesFisher(50, 3, 1e8, mean=[1.0, 1.0, 0.0]), pt.Sphere(), KEY)
     np.testing.assert_allclose(tight, np.tile([2**-0.5, 2**-0.5, 0], (50, 1)), atol=1e-3)
 
 
@@ -129,6 +131,6 @@ def test_spaces_refuse_what_they_cannot():
 def test_product_space_starts():
     from particles.spaces import Product
 
-    x = Uniform(5, 5)(Product((pt.Sphere(), pt.Ball(0.5)), (3, 2)), KEY)
+    x = drawn(Uniform(5, 5), Product((pt.Sphere(), pt.Ball(0.5)), (3, 2)), KEY)
     np.testing.assert_allclose(jnp.linalg.norm(x[:, :3], axis=1), 1, rtol=1e-14)
     assert jnp.all(jnp.linalg.norm(x[:, 3:], axis=1) <= 0.5)
