@@ -138,6 +138,15 @@ def test_members_end_and_fail_each_by_itself(tmp_path):
     assert reasons[1] == sorted(reasons[0])
 
 
+def test_what_is_said_of_tokens_that_met_is_said_for_each_member(tmp_path):
+    plan = dataclasses.replace(FEW.plan, stop=(), coalesce=0.05)
+    simulation = dataclasses.replace(FEW, plan=plan, sweep={"flow.law.score.beta": (6.0, 1.0)})
+    one, other = alone(simulation, tmp_path / "alone"), shared(simulation, tmp_path / "shared")
+    assert len(one.manifest["coalescence"]) == 2
+    assert other.manifest["coalescence"] == one.manifest["coalescence"]
+    assert same(one.dataset, other.dataset)
+
+
 def test_how_a_sweep_is_cut():
     small, large = range(1000), range(1000, 1006)
     parts = pieces.cut([(small, 8), (large, 2048)], workers=2)

@@ -97,10 +97,12 @@ class Crew:
         except BaseException as error:
             self._abandon(str(error) if isinstance(error, Interrupted) else f"{type(error).__name__}: {error}")
             raise
-        ordered = sorted(self.pieces, key=lambda piece: piece.members)
-        reasons = [piece.manifest()["segments"][-1]["reason"] for piece in ordered]
+        manifests = [piece.manifest() for piece in sorted(self.pieces, key=lambda piece: piece.members)]
+        reasons = [manifest["segments"][-1]["reason"] for manifest in manifests]
         reason = "; ".join(failures for failures in reasons if failures)
-        self._close("failed" if reason else "done", frames, reason or None, checksums=checksums)
+        met = [said for manifest in manifests for said in manifest.get("coalescence", [])]  # each in a piece of its own
+        facts = {"checksums": checksums} | ({"coalescence": met} if met else {})
+        self._close("failed" if reason else "done", frames, reason or None, **facts)
         clear(self.directory)
         if reason:
             raise Failed(reason)
