@@ -130,7 +130,7 @@ def started(folder, *arguments):
         stderr=subprocess.PIPE,
         text=True,
     )
-    for _ in range(600):
+    for _ in range(2400):
         commits = list(folder.glob("runs/*/commit.json"))
         if commits and json.loads(commits[0].read_text())["frames"] >= 10:
             return process, commits[0].parent
