@@ -113,4 +113,4 @@ class NoisyTransition(pt.AbstractClaim):
         )
 
     def shrunk(self) -> "NoisyTransition":
-        return dataclasses.replace(self, around=(0.87,), modes=20, until=jnp.asarray(150.0))
+        return dataclasses.replace(self, around=(0.87,), modes=18, until=jnp.asarray(120.0))
