@@ -97,9 +97,8 @@ def lyapunov(
     if not 0 <= transient < 1:
         raise ValueError(f"`transient` is a part of the depth, at least 0 and below 1; got {transient}")
     full = count is None or count == whole
-    rng = np.random.default_rng(0)  # any frame will do: almost all of them turn towards the directions looked for
-    mixed = np.linalg.qr(rng.normal(size=(whole, whole)))[0][:count]
-    frame, expands = jnp.asarray(mixed) @ basis, full and not flow.constant_steps
+    # any frame will do: almost all of them turn towards the directions looked for
+    frame, expands = basis[:count], full and not flow.constant_steps
     carried = Variational(flow, frame, expands=expands)  # pyright: ignore[reportCallIssue]
     run = solve(carried, x0, dataclasses.replace(plan, watch=(_Grown(),), stop=(), tokens=False)).complete()
     times, grown = np.asarray(run.times), np.asarray(run.observed["grown"])

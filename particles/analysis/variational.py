@@ -146,6 +146,8 @@ def tangents(flow: AbstractFlow, state: PyTree) -> Float[Array, "c c"]:
 def tangent_basis(flow: AbstractFlow, state: PyTree) -> Float[Array, "k c"]:
     """An orthonormal basis of the displacements of a state that keep it on its space, as rows.
 
+    In no special direction, and the same on every machine: drawn displacements with a fixed seed, projected.
+
     Raises
     ------
     ValueError
@@ -153,5 +155,6 @@ def tangent_basis(flow: AbstractFlow, state: PyTree) -> Float[Array, "k c"]:
     """
     if flow.space.constrained and not flow.space.smooth:
         raise ValueError(f"displacements on a {type(flow.space).__name__} are bounded on one side at its boundary")
-    values, vectors = np.linalg.eigh(np.asarray(tangents(flow, state)))
-    return jnp.asarray(vectors[:, values > 0.5].T)
+    onto = np.asarray(tangents(flow, state))
+    drawn = np.random.default_rng(0).normal(size=(len(onto), round(np.trace(onto))))
+    return jnp.asarray(np.linalg.qr(onto @ drawn)[0].T)

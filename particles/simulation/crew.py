@@ -100,9 +100,7 @@ class Crew:
         manifests = [piece.manifest() for piece in sorted(self.pieces, key=lambda piece: piece.members)]
         reasons = [manifest["segments"][-1]["reason"] for manifest in manifests]
         reason = "; ".join(failures for failures in reasons if failures)
-        met = [said for manifest in manifests for said in manifest.get("coalescence", [])]  # each in a piece of its own
-        facts = {"checksums": checksums} | ({"coalescence": met} if met else {})
-        self._close("failed" if reason else "done", frames, reason or None, **facts)
+        self._close("failed" if reason else "done", frames, reason or None, checksums=checksums)
         clear(self.directory)
         if reason:
             raise Failed(reason)
