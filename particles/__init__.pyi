@@ -79,5 +79,6 @@ from .summation import Auto as Auto
 from .summation import Blocked as Blocked
 from .summation import Dense as Dense
 from .summation import Fourier as Fourier
+from .summation import Sharded as Sharded
 
 __version__: str

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from . import machine
+from . import machine, ranks
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -59,6 +59,7 @@ def run(
     resume: Annotated[bool, Flag] = False,
     no_figures: Annotated[bool, Flag] = False,
     quiet: Annotated[bool, Flag] = False,
+    processes: int = 1,
     workers: int | None = None,
     executor: Starter = "here",
     slurm: Options = (),
@@ -72,10 +73,13 @@ def run(
         resume: go on with a part of this run that is found there.
         no_figures: draw nothing.
         quiet: no progress bar.
+        processes: that move one system together, on this machine; others are started by Slurm, Open MPI or by hand.
         workers: processes that share the members of a sweep; by default this one alone.
         executor: where workers are started: here, or as jobs of submitit.
         slurm: an option of those jobs, partition=gpu or timeout_min=60; may be given several times.
     """
+    if _leads(processes):
+        return ranks.launched(sys.argv[1:], processes)
     from .config import load
 
     experiment = load(config, overrides)
@@ -88,6 +92,7 @@ def resume(
     *,
     no_figures: Annotated[bool, Flag] = False,
     quiet: Annotated[bool, Flag] = False,
+    processes: int = 1,
     workers: int | None = None,
     executor: Starter = "here",
     slurm: Options = (),
@@ -98,10 +103,13 @@ def resume(
         run: run directory.
         no_figures: draw nothing.
         quiet: no progress bar.
+        processes: that move one system together, on this machine; others are started by Slurm, Open MPI or by hand.
         workers: processes that share the members of a sweep; by default as many as before.
         executor: where workers are started: here, or as jobs of submitit.
         slurm: an option of those jobs, partition=gpu or timeout_min=60; may be given several times.
     """
+    if _leads(processes):
+        return ranks.launched(sys.argv[1:], processes)
     from .config import load
     from .record import open_record
 
@@ -273,18 +281,47 @@ def _simulated(
     slurm: tuple[str, ...],
 ) -> int:
     machine.trust()
-    starter = _starter(directory, executor, slurm)
-    print(f"running in {directory}", file=sys.stderr)
+    together, starter = ranks.ranks(), _starter(directory, executor, slurm)
+    if not together.alone:
+        _check_together(experiment)
+    if together.first:
+        print(f"running in {directory}", file=sys.stderr)
     try:
         record = experiment.measure(directory, resume=resume, progress=not quiet, workers=workers, executor=starter)
+        ranks.part()
+        if not together.first:
+            return DONE
         if not no_figures:
             _illustrate(record, experiment.figure_kinds(), directory / "figures")
         return _answered(experiment, record)
     finally:
         if starter is not None:
             starter.shutdown(wait=False)
-        if (directory / "manifest.json").exists():
+        if together.first and (directory / "manifest.json").exists():
             print(directory, flush=True)
+
+
+def _check_together(experiment: "AbstractExperiment") -> None:
+    from .simulation import Simulation
+
+    if not isinstance(experiment, Simulation):
+        raise ValueError(f"several processes move the tokens of a Simulation; got a {type(experiment).__name__}")
+
+
+def _leads(processes: int) -> bool:
+    """Whether this process is to start the ranks of a run; if it is one of them, it joins the others.
+
+    Raises
+    ------
+    ValueError
+        If there are to be fewer processes than one.
+    """
+    if processes < 1:
+        raise ValueError(f"`processes` must be at least 1; got {processes}")
+    if processes > 1 and ranks.foretold(os.environ) is None:
+        return True
+    ranks.join()
+    return False
 
 
 def _starter(directory: pathlib.Path, executor: str, options: tuple[str, ...]) -> "concurrent.futures.Executor | None":
@@ -357,7 +394,10 @@ def _guarded(command: Callable[..., int]) -> Callable[..., int]:
             code = _exit_code(error)
             if code is None or "PARTICLES_TRACEBACK" in os.environ:
                 raise
-            print(f"particles: {str(error) or type(error).__name__}", file=sys.stderr)
+            message = str(error) or type(error).__name__
+            if ranks.joined():  # an orderly end would wait for the others, who may be gone
+                _leave(message, code)
+            print(f"particles: {message}", file=sys.stderr)
             return code
 
     return guarded

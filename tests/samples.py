@@ -34,6 +34,7 @@ SAMPLES = {
     summation.Blocked: summation.Blocked(rows=3, columns=2),
     summation.Auto: summation.Auto(dense_bytes=0),
     summation.Fourier: summation.Fourier(tolerance=1e-8),
+    summation.Sharded: summation.Sharded(devices=2, summation=summation.Blocked(rows=3, columns=2)),
     score.DotProduct: score.DotProduct(2.0, query=WIDE, key=WIDE[::-1]),
     score.SquaredDistance: score.SquaredDistance(2.0, query=WIDE),
     score.Metric: score.Metric(maps.Residual(MLP), 2.0),

@@ -21,10 +21,10 @@ from jaxtyping import Array
 
 from ..dynamics import AbstractFlow
 from ..integration import Effort, Failed, Plan, State, Status, advance
-from ..record import Layout, Writer
+from ..record import Layout
 from .grid import Batch, Member, batches, place, until
 from .interruption import Flag, listening
-from .journal import Journal
+from .keeping import AbstractKeeping
 from .mesh import spread
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| depth {n:.4g}/{total:.4g} [{elapsed}<{remaining}{postfix}]"
@@ -42,7 +42,7 @@ class Loop:
     plan : whose grid of depths all members share.
     members : flow, start and plan of each.
     layout : the shape of the record.
-    journal : of the run directory, which this process holds.
+    keeping : where frames go, and where to begin.
     progress : show a bar on standard error.
     names : what each member is called in messages; by default nothing, which is enough for a single one.
     devices : over which the members of a batch are spread.
@@ -54,16 +54,14 @@ class Loop:
         plan: Plan,
         members: list[Member],
         layout: Layout,
-        journal: Journal,
+        keeping: AbstractKeeping,
         progress: bool,
         names: tuple[str, ...] = (),
         devices: int = 1,
         uncut: bool = False,
     ):
         self.plan, self.precision = plan, jnp.dtype(layout.dtype)
-        self.layout = layout
-        self.journal = journal
-        self.writer = Writer(journal.directory, layout)
+        self.layout, self.keeping = layout, keeping
         self.batches = batches(members)
         self.names, self.devices, self.uncut = names or ("",) * len(members), devices, uncut
         self.efforts = np.zeros((len(members), 2), int)
@@ -84,24 +82,23 @@ class Loop:
         Interrupted, Failed, OSError, MemoryError
             As `simulate`.
         """
-        if self.journal.begun:
-            self._restore(*self.writer.reopen())
-        else:
-            self.writer.create()
-        self.journal.open_segment(self.writer.frames, facts)
+        found = self.keeping.begin(facts)
         try:
+            if found is not None:
+                self._restore(*found)
             with contextlib.nullcontext(flag) if flag else listening() as asking, self.bar:
                 self._to_the_end(asking)
         except Interrupted as interruption:
             self._close("interrupted", str(interruption))
             raise
-        except (OSError, MemoryError, KeyboardInterrupt) as error:
+        except (OSError, MemoryError, KeyboardInterrupt, jax.errors.JaxRuntimeError) as error:
             self._abandon(f"{type(error).__name__}: {error}")
             raise
-        checksums, merged = self.writer.finish(), self._coalescence()
+        checksums, merged = self.keeping.finish(), self._coalescence()
         if self.failures:
-            self._close("failed", "; ".join(self.failures), merged, checksums=checksums)
-            raise Failed(self.journal.reason)
+            reason = "; ".join(self.failures)
+            self._close("failed", reason, merged, checksums=checksums)
+            raise Failed(reason)
         self._close("done", None, merged, checksums=checksums)
 
     def _abandon(self, reason: str) -> None:
@@ -114,12 +111,12 @@ class Loop:
     def _to_the_end(self, flag: Flag) -> None:
         self._show()
         while self._unfinished():
-            first = self.writer.frames
+            first = self.keeping.frames
             last = min(first + self.plan.chunk, self.plan.frames) - 1
             parts = [self._moved(k, first, last) for k in range(len(self.batches))]
-            self.writer.append(*self._frames(first, last, parts), self._checkpoint(), {"failures": self.failures})
+            self.keeping.append(*self._frames(first, last, parts), self._checkpoint(), {"failures": self.failures})
             self._show()
-            if self._unfinished() and (asked := flag.asked) is not None:
+            if (asked := self.keeping.agreed(flag.asked)) is not None and self._unfinished():
                 raise Interrupted(f"{asked} at depth {self._depth():g}; everything up to there is committed")
 
     def _moved(self, k: int, first: int, last: int) -> dict[str, np.ndarray]:
@@ -173,7 +170,7 @@ class Loop:
         return Status.running in self._statuses()
 
     def _unfinished(self) -> bool:
-        return self.writer.frames < self.plan.frames and self._running()
+        return self.keeping.frames < self.plan.frames and self._running()
 
     def _depth(self) -> float:
         """The largest depth that a member has reached."""
@@ -195,7 +192,7 @@ class Loop:
     def _close(
         self, status: str, reason: str | None, merged: Mapping[int, Any] = MappingProxyType({}), **facts: Any
     ) -> None:
-        complete = self.writer.frames == self.plan.frames
+        complete = self.keeping.frames == self.plan.frames
         ends = [Status.done if end == Status.running and complete else end for end in self._statuses()]
         depths = np.zeros(len(ends))
         for batch in self.batches:
@@ -206,7 +203,7 @@ class Loop:
         ]
         for member, said in merged.items():
             members[member]["coalescence"] = said
-        self.journal.close_segment(status, self.writer.frames, reason, {"members": members, **facts})
+        self.keeping.close(status, reason, {"members": members, **facts})
 
 
 def reached(times: np.ndarray, depth: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from ..record.lock import writing
 from .grid import Member
 from .interruption import Flag, listening
 from .journal import Journal
+from .keeping import AbstractKeeping, Keeping
 from .loop import Interrupted, Loop
 from .pieces import PARTS, STOP, Piece, laid_out, pieces
 
@@ -26,7 +27,7 @@ class Worker:
     run : the run directory of the whole sweep.
     facts : what is true of the run, `identity` among it.
     prepared : the members at some positions, and the layout of their record.
-    loop : the run loop of such members in such a layout, under such names, for a piece whose journal is given.
+    loop : the run loop of such members in such a layout, under such names, kept as is given.
 
     Raises
     ------
@@ -39,7 +40,7 @@ class Worker:
         run: pathlib.Path,
         facts: Mapping[str, Any],
         prepared: Callable[[tuple[int, ...]], tuple[list[Member], Layout]],
-        loop: Callable[[list[Member], Layout, Journal, tuple[str, ...]], Loop],
+        loop: Callable[[list[Member], Layout, AbstractKeeping, tuple[str, ...]], Loop],
     ):
         self.pieces = pieces(run)
         self.run, self.facts = run, facts
@@ -91,7 +92,8 @@ class Worker:
             return False
         journal = Journal(piece.directory, {**self.facts, "positions": list(piece.members)}, lambda: CONFIG)
         names = tuple(f"member {k}" for k in piece.members)
-        loop = self.loop(*self.prepared(piece.members), journal, names)
+        members, layout = self.prepared(piece.members)
+        loop = self.loop(members, layout, Keeping(journal, layout), names)
         with contextlib.suppress(Failed, MemoryError):  # the loop has noted them in the manifest of the piece
             loop.run(flag, {"session": self.session})
         return True

@@ -1,6 +1,7 @@
 """How all pairs of tokens are visited."""
 
 from .auto import Auto as Auto
+from .base import AbstractDevices as AbstractDevices
 from .base import AbstractPair as AbstractPair
 from .base import AbstractSummation as AbstractSummation
 from .base import Gathered as Gathered
@@ -10,3 +11,4 @@ from .blocked import Blocked as Blocked
 from .dense import Dense as Dense
 from .fourier import Fourier as Fourier
 from .fourier import Report as Report
+from .sharded import Sharded as Sharded

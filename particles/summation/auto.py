@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Float, PyTree
 
 from ..declaration import option
-from .base import AbstractPair, AbstractSummation, Gathered, length
+from .base import AbstractDevices, AbstractPair, AbstractSummation, Gathered, length
 from .bilinear import Unserved
 from .blocked import Blocked
 from .dense import Dense
@@ -41,26 +41,53 @@ class Auto(AbstractSummation):
         self, pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "m k"]
     ) -> Gathered:
         pairwise = self.chosen(length(rows), length(columns), values.dtype.itemsize)
-        serving = self.serving(pair, rows, columns, values)
-        if serving == pairwise:
+        modes = self._modes(pair, rows, columns, values, pairwise)
+        if modes is None:
             return pairwise.gather(pair, rows, columns, values)
-        assert isinstance(serving, Fourier)
-        form = serving.form(pair, rows, columns, values.dtype)
-        gathered, report = serving.attempt(form, pair.level(), values)
+        gathered, report = modes.attempt(modes.form(pair, rows, columns, values.dtype), pair.level(), values)
         return jax.lax.cond(report.met, lambda: gathered, lambda: pairwise.gather(pair, rows, columns, values))
+
+    def around(
+        self,
+        devices: AbstractDevices,
+        pair: AbstractPair,
+        rows: PyTree[Array],
+        columns: PyTree[Array],
+        values: Float[Array, "m k"],
+    ) -> Gathered:
+        n, m = length(rows), length(columns)
+        pairwise = self.chosen(devices.part(n), devices.part(m), values.dtype.itemsize)
+        around = lambda: pairwise.around(devices, pair, rows, columns, values)  # noqa: E731
+        modes = self._modes(pair, rows, columns, values, self.chosen(n, m, values.dtype.itemsize))
+        if modes is None:
+            return around()
+        form = modes.form(pair, rows, columns, values.dtype)
+        gathered, report = modes.attempt_around(devices, form, pair.level(), values)
+        return jax.lax.cond(report.met, lambda: gathered, around)
 
     def serving(
         self, pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "m k"]
     ) -> AbstractSummation:
         pairwise = self.chosen(length(rows), length(columns), values.dtype.itemsize)
+        return self._modes(pair, rows, columns, values, pairwise) or pairwise
+
+    def _modes(
+        self,
+        pair: AbstractPair,
+        rows: PyTree[Array],
+        columns: PyTree[Array],
+        values: Float[Array, "m k"],
+        pairwise: AbstractSummation,
+    ) -> Fourier | None:
+        """The sum over modes, where it can serve and is likely to be cheaper than visiting pairs."""
         if self.tolerance == 0 or pairwise == Dense():
-            return pairwise
+            return None
         modes = Fourier() if self.tolerance is None else Fourier(self.tolerance)
         try:
             form = modes.form(pair, rows, columns, values.dtype)
         except Unserved:
-            return pairwise
-        return modes if modes.worth(form) else pairwise
+            return None
+        return modes if modes.worth(form) else None
 
     def within(self, tolerance: float) -> "Auto":
         return self if self.tolerance is not None else dataclasses.replace(self, tolerance=tolerance)

@@ -12,6 +12,8 @@ A masked pair has the logit -inf. A row that sees nobody has gathered the unit (
 """
 
 import abc
+from collections.abc import Callable
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -102,6 +104,47 @@ class AbstractPair(Declared):
         raise Unserved(f"the logits of {type(self).__name__} are no product of row and column")
 
 
+Gather = Callable[[AbstractPair, PyTree[Array], PyTree[Array], Array], Gathered]
+
+
+class AbstractDevices(eqx.Module):
+    """Devices that share rows and columns, as a summation sees them.
+
+    Attributes
+    ----------
+    axis : the name of the mesh axis that they form, for sums over it.
+    """
+
+    axis: ClassVar[str] = "token"
+
+    @abc.abstractmethod
+    def ring(
+        self,
+        gather: Gather,
+        pair: AbstractPair,
+        rows: PyTree[Array],
+        columns: PyTree[Array],
+        values: Float[Array, "m k"],
+    ) -> Gathered:
+        """What each row gathers from all columns, while the columns go round; `gather` is for what a device holds."""
+
+    @abc.abstractmethod
+    def added(
+        self, program: Callable[[PyTree[Array], Bool[Array, " m"]], PyTree], rows: PyTree[Array], columns: PyTree[Array]
+    ) -> PyTree:
+        """What a program makes of rows and columns, every device of its part, with sums over all devices inside.
+
+        Parameters
+        ----------
+        program : takes rows and columns together, and which columns are real; it gives what was gathered for each row,
+            and a report that is the same everywhere.
+        """
+
+    @abc.abstractmethod
+    def part(self, n: int) -> int:
+        """The largest part that a device holds of n tokens."""
+
+
 class AbstractSummation(Declared):
     """A way to visit all pairs of rows and columns. Every one gives the same answer; they differ in cost."""
 
@@ -110,6 +153,17 @@ class AbstractSummation(Declared):
         self, pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "m k"]
     ) -> Gathered:
         """What each row gathers from all columns."""
+
+    def around(
+        self,
+        devices: AbstractDevices,
+        pair: AbstractPair,
+        rows: PyTree[Array],
+        columns: PyTree[Array],
+        values: Float[Array, "m k"],
+    ) -> Gathered:
+        """What each row gathers from all columns, by several devices together."""
+        return devices.ring(self.gather, pair, rows, columns, values)
 
     @abc.abstractmethod
     def chosen(self, n: int, m: int, itemsize: int) -> "AbstractSummation":

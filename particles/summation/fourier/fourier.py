@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ...declaration import option
-from ..base import AbstractPair, AbstractSummation, Gathered
+from ..base import AbstractDevices, AbstractPair, AbstractSummation, Gathered
 from ..bilinear import Bilinear, Unserved
 from .basis import Box, Ring
 from .engine import FastTransform, engine
@@ -85,13 +85,25 @@ class Fourier(AbstractSummation):
     def gather(
         self, pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "m k"]
     ) -> Gathered:
+        form = self._form(pair, rows, columns, values.dtype)
+        return _kept(*self.attempt(form, pair.level(), values))
+
+    def around(
+        self,
+        devices: AbstractDevices,
+        pair: AbstractPair,
+        rows: PyTree[Array],
+        columns: PyTree[Array],
+        values: Float[Array, "m k"],
+    ) -> Gathered:
+        form = self._form(pair, rows, columns, values.dtype)
+        return _kept(*self.attempt_around(devices, form, pair.level(), values))
+
+    def _form(self, pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], dtype: jnp.dtype) -> Bilinear:
         try:
-            form = self.form(pair, rows, columns, values.dtype)
+            return self.form(pair, rows, columns, dtype)
         except Unserved as error:
             raise ValueError(f"Fourier cannot serve: {error}; use Blocked(), or Auto() to have it chosen") from None
-        gathered, report = self.attempt(form, pair.level(), values)
-        lost = jnp.where(report.met, 0, jnp.nan).astype(values.dtype)
-        return Gathered(gathered.peak, gathered.mass + lost, gathered.total + lost)
 
     def form(self, pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], dtype: jnp.dtype) -> Bilinear:
         """The logits as this summation needs them.
@@ -133,7 +145,7 @@ class Fourier(AbstractSummation):
         most = jnp.where(most == -jnp.inf, 0, most)
         weights = jnp.exp(centered.kappa - most)
         whole = over.sum(jnp.sum(jax.lax.stop_gradient(weights)))
-        modes, error = self._modes(centered, guessed(centered, weights, whole), whole, axis)
+        modes, error = self._modes(centered, guessed(centered, weights, whole, over), whole, axis)
         sums = gaussian_sum(centered.a, centered.b, weights[:, None] * with_one(inner), modes)
         if not form.itself:
             own = jnp.exp(-0.5 * jnp.sum((centered.a - centered.b) ** 2, axis=1)) * weights
@@ -154,6 +166,18 @@ class Fourier(AbstractSummation):
         largest = jnp.asarray([rung.largest for rung in modes.rungs])[modes.chosen]
         gathered = jax.tree.map(lambda leaf: leaf.astype(dtype), gathered)
         return gathered, Report(jnp.where(few, worst, jnp.inf), largest, count, few)
+
+    def attempt_around(
+        self, devices: AbstractDevices, form: Bilinear, level: float, values: Float[Array, "m k"]
+    ) -> tuple[Gathered, Report]:
+        """`attempt`, with rows and columns shared out over devices, whose modes are added up."""
+
+        def one(parts: tuple[PyTree[Array], PyTree[Array]], real: Bool[Array, " m"]) -> tuple[Gathered, Report]:
+            (a, r), (b, c, values) = parts
+            part = Bilinear(a, b, r, jnp.where(real, c, -jnp.inf), form.itself)
+            return self.attempt(part, level, values, devices.axis)
+
+        return devices.added(one, (form.a, form.r), (form.b, form.c, values))
 
     def _modes(
         self, centered: Centered, mass: Float[Array, ""], whole: Float[Array, ""], axis: str | None
@@ -206,6 +230,12 @@ class Fourier(AbstractSummation):
         values = 16 * (n + m) * (k + 2)
         grid = 16 * 8 * (2 * LADDER[3][1]) ** 3
         return 3 * values + grid
+
+
+def _kept(gathered: Gathered, report: Report) -> Gathered:
+    """What was gathered, NaN where the tolerance was missed."""
+    lost = jnp.where(report.met, 0, jnp.nan).astype(gathered.mass.dtype)
+    return Gathered(gathered.peak, gathered.mass + lost, gathered.total + lost)
 
 
 def _first(errors: Float[Array, " j"], whole: Float[Array, ""], allowed: Float[Array, ""]) -> Int[Array, ""]:

@@ -28,14 +28,15 @@ def repaired(
     n, m = poor.shape[0], values.shape[0]
     at = jnp.nonzero(poor, size=min(most, n), fill_value=n)[0]
     kept = jnp.minimum(at, n - 1)
-    named = kept if itself else kept + over.position * m
+    first = jnp.asarray(over.position, kept.dtype) * m  # of the columns here, among those of all devices
+    named = kept if itself else kept + first
     rows = over.joined((centered.a[kept], centered.rho[kept], named))
 
     def one(row: tuple[Float[Array, " k"], Float[Array, ""], Int[Array, ""]]) -> Gathered:
         a, rho, index = row
         logits = rho + centered.kappa - 0.5 * jnp.sum((a[None, :] - centered.b) ** 2, axis=1)
         if not itself:
-            logits = jnp.where(jnp.arange(m) + over.position * m == index, -jnp.inf, logits)
+            logits = jnp.where(jnp.arange(m, dtype=first.dtype) + first == index, -jnp.inf, logits)
         return jax.tree.map(lambda leaf: leaf[0], closed(logits[None, :], values))
 
     parts = jax.lax.map(one, rows)

@@ -51,12 +51,15 @@ class Centered(eqx.Module):
 
 
 class Reduced(eqx.Module):
-    """What devices on a mesh axis hold together; where there is no axis, what is here. Calling it gives the largest."""
+    """What devices on a mesh axis hold together; where there is no axis, what is here.
+
+    Calling it gives the largest, which is a constant to differentiation.
+    """
 
     axis: str | None = eqx.field(static=True)
 
     def __call__(self, number: Shaped[Array, "*any"]) -> Shaped[Array, "*any"]:
-        return number if self.axis is None else jax.lax.pmax(number, self.axis)
+        return number if self.axis is None else jax.lax.pmax(jax.lax.stop_gradient(number), self.axis)
 
     def sum(self, number: Shaped[Array, "*any"]) -> Shaped[Array, "*any"]:
         """The sum over all devices."""
@@ -95,10 +98,16 @@ def _circle(a: Float[Array, "n k"], b: Float[Array, "m k"], largest: Callable[[A
     return high - low <= ROUND * jnp.finfo(high.dtype).eps * high
 
 
-def guessed(centered: Centered, weights: Float[Array, " m"], whole: Float[Array, ""]) -> Float[Array, ""]:
-    """The least mass of a row, from a sample of rows and columns; `whole` is the sum of all weights."""
+def guessed(
+    centered: Centered, weights: Float[Array, " m"], whole: Float[Array, ""], over: Reduced
+) -> Float[Array, ""]:
+    """The least mass of a row, from a sample of rows and columns; `whole` is the sum of all weights.
+
+    Every device samples of what it holds, and all samples of columns are put together, so that all guess alike.
+    """
     some = lambda leaf, most: leaf[:: max(1, leaf.shape[0] // most)][:most]  # noqa: E731
     a, b, w = jax.lax.stop_gradient((some(centered.a, ROWS), some(centered.b, COLUMNS), some(weights, COLUMNS)))
+    b, w = over.joined((b, w))
     square = jnp.sum((a[:, None, :] - b[None, :, :]) ** 2, axis=2)
     seen, total = jnp.exp(-0.5 * square) @ w, jnp.sum(w)
-    return jnp.min(seen) * jnp.where(total > 0, whole / jnp.where(total > 0, total, 1), 0)
+    return -over(-jnp.min(seen)) * jnp.where(total > 0, whole / jnp.where(total > 0, total, 1), 0)
