@@ -16,22 +16,38 @@ def main() -> int:
     options = arguments()
     jax.config.update("jax_enable_x64", True)
     # their flows are made in the precision just chosen
-    from . import attention, coalescing, command, fourier, lipschitz, million, precision, solving, sweeping
+    from . import (
+        attention,
+        coalescing,
+        command,
+        fourier,
+        lipschitz,
+        million,
+        page,
+        precision,
+        processes,
+        solving,
+        sweeping,
+    )
 
-    subjects = (attention, fourier, solving, precision, sweeping, coalescing, lipschitz, command, million)
+    subjects = (
+        attention, fourier, solving, precision, sweeping, coalescing, lipschitz, processes, command, million,
+    )  # fmt: skip
     rows = [row for subject in subjects for row in subject.ROWS]
     chosen = [row for row in rows if options.only is None or row.name.startswith(options.only)]
     if not chosen:
         names = ", ".join(row.name for row in rows)
         print(f"no row is called {options.only!r}; there are {names}", file=sys.stderr)
         return 2
-    results = []
+    results, rounds = [], QUICK if options.quick else ROUNDS
     for row in chosen:
         print(f"measuring {row.name}", file=sys.stderr)
-        results.append(row.result(QUICK if options.quick else ROUNDS))
+        results.append(row.result(rounds))
     print(table(results))
     if options.json is not None:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
+    if options.page is not None:
+        page.write(results, rounds, options.page)
     return int(any(result["verdict"] == "FAIL" for result in results))
 
 
@@ -40,6 +56,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", metavar="NAME", help="only the rows whose name begins so")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} rounds in place of {ROUNDS}")
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the results there too")
+    parser.add_argument("--page", metavar="DIR", type=pathlib.Path, help="write performance.md and its pictures there")
     return parser.parse_args()
 
 

@@ -56,6 +56,18 @@ def in_torch(x: jax.Array) -> Callable[[], object]:
     return step
 
 
+def in_keops(x: jax.Array) -> Callable[[], object]:
+    from pykeops.numpy import LazyTensor
+
+    given = np.asarray(x)
+
+    def step() -> object:
+        rows, columns = LazyTensor(given[:, None, :]), LazyTensor(given[None, :, :])
+        return (BETA * (rows | columns)).sumsoftmaxweight(columns, axis=1)
+
+    return step
+
+
 def in_jax(x: jax.Array) -> Callable[[], object]:
     given = x[None, :, None, :]
     step = jax.jit(functools.partial(jax.nn.dot_product_attention, scale=BETA))
@@ -91,6 +103,8 @@ ROWS = (
         functools.partial(against, in_torch, 16384, 3), Bound(">=", 2), "torch"),
     Row("blocked-large-d", "attention step, d=64, n=4096, f32; torch sdpa",
         functools.partial(against, in_torch, 4096, 64), Bound(">=", 1), "torch"),
+    Row("blocked-keops-small-d", "attention step, d=3, n=16384, f32; pykeops",
+        functools.partial(against, in_keops, 16384, 3), None, "pykeops"),
     Row("blocked-jax-small-d", "attention step, d=3, n=16384, f32; jax.nn",
         functools.partial(against, in_jax, 16384, 3)),
     Row("blocked-jax-large-d", "attention step, d=64, n=4096, f32; jax.nn",
