@@ -14,9 +14,9 @@ from .timing import cores
 
 METHOD = """# Performance
 
-Written by `python -m benchmarks --page docs`, on {cores} cores ({machine}), JAX {jax}, Python {python}. Every
-figure is a ratio of two works that were timed in turns in one run, since machines are shared and noisy; times are medians
-with the least and the largest in parentheses, after a first call of each that compiles and is not counted. A ratio is how
+Written by `python -m benchmarks --page docs`, on {cores} cores ({machine}), JAX {jax}, Python {python}. Every figure
+is a ratio of two works that were timed in turns in one run, since machines are shared and noisy; times are medians with
+the least and the largest in parentheses, after a first call of each that compiles and is not counted. A ratio is how
 many times longer theirs takes than ours. Rows whose peer is not installed say so (`pip install -e '.[bench]'`).
 
 """
