@@ -46,9 +46,10 @@ def attention(settings: dict[str, Any], dataset: xr.Dataset, at: dict[str, Any])
     at : the value of each swept coordinate.
     """
     law = settings.get("flow", {}).get("law", {})
-    parts = {key: node.get("kind") for key, node in law.items() if isinstance(node, dict)}
-    known = law.get("kind") == "Attention" and parts.get("score") in _SCORES and parts.get("normalizer") == "Softmax"
-    if not known or not law["score"].keys() <= {"kind", "beta"} or parts.get("measure", "Uniform") not in _MEASURES:
+    parts = {key: str(node.get("kind")) for key, node in law.items() if isinstance(node, dict)}
+    score, measure = parts.get("score", ""), parts.get("measure", "Uniform")
+    known = law.get("kind") == "Attention" and parts.get("normalizer") == "Softmax"
+    if not known or score not in _SCORES or measure not in _MEASURES or not law["score"].keys() <= {"kind", "beta"}:
         return None
     beta = law["score"].get("beta", 1.0)
     for name, value in at.items():
@@ -59,8 +60,7 @@ def attention(settings: dict[str, Any], dataset: xr.Dataset, at: dict[str, Any])
             return None
     if not isinstance(beta, int | float):
         return None
-    causal = _MEASURES[parts.get("measure", "Uniform")]
-    return {"score": _SCORES[parts["score"]], "beta": float(beta), "causal": causal}
+    return {"score": _SCORES[score], "beta": float(beta), "causal": _MEASURES[measure]}
 
 
 def _nodes(node: Any) -> Iterator[dict[str, Any]]:

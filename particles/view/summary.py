@@ -16,10 +16,10 @@ from ..integration import Status
 from ..plots.paths import observables
 
 SAME = 1e-9
-"""An observable that varies relatively by less is said to be conserved, and one that goes back by less to be monotone."""
+"""Relatively: what varies by less is said to be conserved, and what goes back by less to be monotone."""
 
 
-def number(value: float) -> str:
+def number(value: Any) -> str:
     """A number as it is read aloud."""
     return f"{float(value):.4g}".replace("-", "−")
 
@@ -70,9 +70,8 @@ def clusters(tree: MergeTree | None) -> list[str]:
         return []
     count, t = tree.clusters, tree.time
     first, last = _counted(count[0]), _counted(count[-1])
-    found = [
-        f"{first} at depth {number(t[0])}, {last} at depth {number(t[-1])}: chains of tokens nearer than {tree.delta:g}."
-    ]
+    ends = f"{first} at depth {number(t[0])}, {last} at depth {number(t[-1])}"
+    found = [f"{ends}: chains of tokens nearer than {tree.delta:g}."]
     gone = tree.died[tree.mergers]
     if len(gone):
         half, final = gone[(len(gone) - 1) // 2], gone[-1]
