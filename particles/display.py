@@ -5,37 +5,21 @@ only place that knows all rooms, says which one answers, and it is loaded when t
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
-
-
-class Shows(Protocol):
-    """A room that shows results."""
-
-    def still(self, result: Any) -> str:
-        """A picture with a summary, as HTML."""
-        ...
-
-    def view(self, result: Any, height: int) -> Any:
-        """The page of a result, in a frame of a height in pixels."""
-        ...
-
+from typing import Any
 
 _rooms: list[Callable[[], Any]] = []
 
 
 def answers(room: Callable[[], Any]) -> None:
-    """Says which room shows results from now on; it is called, and loaded, when it is needed."""
+    """Says which room shows results from now on: a function that loads it. It has `still` and `view`, as here."""
     _rooms[:] = [room]
 
 
-def room() -> Shows:
-    """The room that shows results.
+def still(result: Any) -> str:
+    """A picture of a result with a summary, as HTML."""
+    return _rooms[0]().still(result)
 
-    Raises
-    ------
-    RuntimeError
-        If there is none: `particles` was not imported as a whole.
-    """
-    if not _rooms:
-        raise RuntimeError("nothing is there to show results; import `particles`")
-    return _rooms[0]()
+
+def view(result: Any, height: int) -> Any:
+    """The page of a result in a frame, which a notebook shows; its height is in pixels."""
+    return _rooms[0]().view(result, height)

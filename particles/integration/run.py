@@ -73,10 +73,10 @@ class Run(eqx.Module):
 
     def view(self, height: int = 860) -> Any:
         """The page of the run, as the last thing of a notebook's cell; its height is in pixels."""
-        return display.room().view(self, height)
+        return display.view(self, height)
 
     def _repr_html_(self) -> str:
-        return display.room().still(self)
+        return display.still(self)
 
     def complete(self) -> "Run":
         """This run, if it came to its end: the planned depth, or a stop condition.

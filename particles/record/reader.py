@@ -96,10 +96,10 @@ class Record:
 
     def view(self, height: int = 860) -> Any:
         """The page of the run, as the last thing of a notebook's cell; its height is in pixels."""
-        return display.room().view(self, height)
+        return display.view(self, height)
 
     def _repr_html_(self) -> str:
-        return display.room().still(self)
+        return display.still(self)
 
     def __repr__(self) -> str:
         frames = read_commit(self.path)["frames"]

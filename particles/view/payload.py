@@ -48,7 +48,7 @@ def payload(shown: Source, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
     every = members(dataset)
     picture = _Picture(dataset, every, thin.frames, thin.tokens) if _has_tokens(dataset) else None
     curves = shown.order(observables(dataset))
-    ranges = {name: grid([_thinned(dataset[name], thin.frames, thin.tokens)]) for name in fields}
+    ranges = {name: grid([_thinned(dataset[name], thin.frames, thin.tokens)[..., None]]) for name in fields}
     parts = [_member(shown, dataset, at, picture, curves, ranges, thin) for at in every]
     notes = [*shown.notes, *thin.notes, *(picture.notes if picture else [])]
     if picture:

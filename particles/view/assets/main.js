@@ -212,7 +212,7 @@ class Page {
     const swatch = (color, textContent) => element("span", {}, dot(color), element("span", { textContent }));
     const parts = [];
     if (state.color === "species") {
-      for (let k = 0; k <= this.data.tokens.species.length; k++) parts.push(swatch(SETS[state.theme][k % 7], `species ${k}`));
+      this.model.speciesNames().forEach((name, k) => parts.push(swatch(SETS[state.theme][k % 7], name)));
     } else if (state.color.startsWith("field")) {
       const field = this.data.fields[Number(state.color.slice(5))];
       const reach = field.scale[0] === 1 ? 0 : 32767 * field.scale[0];

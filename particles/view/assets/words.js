@@ -64,6 +64,13 @@ export class Model {
     return this.data.tokens.species.filter((edge) => edge <= number).length;
   }
 
+  /** The species by the numbers of their tokens. */
+  speciesNames() {
+    const { species, count } = this.data.tokens;
+    const edges = [0, ...species, this.number(count - 1) + 1];
+    return edges.slice(1).map((end, k) => `species ${k}: tokens ${edges[k]} to ${end - 1}`);
+  }
+
   fieldAt(member, k, token, frame) {
     const q = member.fields[k][frame * this.data.tokens.count + token];
     return q === -32768 ? NaN : this.data.fields[k].offset[0] + this.data.fields[k].scale[0] * q;
