@@ -12,7 +12,7 @@ ASSETS = pathlib.Path(__file__).parent / "assets"
 
 MODULES = (
     "decode", "depth", "scales", "camera", "pick", "urlstate", "colors", "geometry", "similarity", "store", "elements",
-    "webgl", "canvas", "backdrop", "stage", "charts", "tree", "matrix", "words", "controls", "main",
+    "webgl", "canvas", "backdrop", "stage", "charts", "tree", "matrix", "model", "legend", "controls", "main",
 )  # fmt: skip
 """In order of use: none needs a later one while it is being loaded."""
 

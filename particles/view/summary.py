@@ -4,7 +4,6 @@ The sentences are about what is stored: how far it came, how many clusters there
 observables stayed the same, never fell or never rose, and what failed.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,6 +61,13 @@ def ending(dataset: xr.Dataset, manifest: Mapping[str, Any]) -> list[str]:
             some = f"{ends.count(name)} of {len(ends)} members" if len(ends) > 1 else "It"
             found.append(f"{some} ended early: a stop condition held.")
     return found
+
+
+def reach(times: np.ndarray, frames: int) -> list[str]:
+    """That tokens were followed less far than the record goes, if so; `times` are the depths that were reached."""
+    if len(times) == frames:
+        return []
+    return [f"Its tokens were followed to depth {number(times[-1])}." if len(times) else "Its tokens are nowhere."]
 
 
 def clusters(tree: MergeTree | None) -> list[str]:
@@ -125,7 +131,12 @@ def merged(manifest: Mapping[str, Any], member: int) -> list[str]:
     """What is said of tokens that met and moved as one."""
     members = manifest.get("members", [])
     said = members[member].get("coalescence") if member < len(members) else None
-    return [f"Tokens that had met were moved as one: {json.dumps(said)}."] if said else []
+    if not said:
+        return []
+    whole = (
+        f"Tokens that met to within {number(said['tolerance'])} were moved as one: at the end {said['moving']} moved"
+    )
+    return [f"{whole} for {said['tokens']}, none displaced by more than {number(said['largest_displacement'])}."]
 
 
 def _counted(count: Any) -> str:

@@ -52,7 +52,7 @@ test("numbers are written short, and ticks are round and apart", () => {
   assert.deepEqual(ticks(0, 10, 5), [0, 2, 4, 6, 8, 10]);
   assert.ok(ticks(2.92, 2.99, 3).length >= 2);
   assert.deepEqual(apart([0.99985, 0.9999]), ["0.99985", "0.9999"]);
-  assert.deepEqual(depthTicks([0, 0.5, 1, 50], true), [0, 1, 10]);
+  assert.deepEqual(depthTicks([0, 0.5, 1, 50], true), [0, 1, 10, 50]);
   const [low, high] = extent([3, 3], [NaN]);
   assert.ok(low < 3 && high > 3);
 });

@@ -12,6 +12,8 @@ import pytest
 import shown
 import xarray as xr
 
+from particles.__main__ import _guarded
+from particles.__main__ import view as view_command
 from particles.record import Damaged, Record
 from particles.view import page, source, still, view, write
 from particles.view.bundle import ASSETS, MODULES, bundle, script
@@ -25,7 +27,7 @@ CASES = {
     "one token": lambda: shown.run(n=1),
     "one dimension": lambda: shown.run(space="Euclidean", d=1),
     "an unknown space": lambda: shown.run(space="Torus"),
-    "nothing at all": lambda: xr.Dataset(),
+    "nothing at all": xr.Dataset,
     "nowhere": lambda: shown.stored(np.arange(3.0), np.full((3, 4, 2), np.nan)),
     "a table": lambda: xr.Dataset({"slope": ("size", [1.0, 2.0])}, coords={"size": [8, 16]}),
 }
@@ -175,6 +177,16 @@ def test_a_damaged_record_has_no_page(tmp_path):
     with pytest.raises(Damaged, match="no committed frame"):
         write(record, tmp_path / "view.html")
     assert not (tmp_path / "view.html").exists()
+
+
+def test_mistakes_on_the_command_line_have_their_exit_codes(tmp_path, capsys):
+    command = _guarded(view_command)
+    assert command(tmp_path / "nowhere") == 2
+    assert "not a run directory" in capsys.readouterr().err
+    manifest = {"format": 1, "status": "done", "identity": "x", "segments": []}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert command(tmp_path) == 65
+    assert "holds no committed frame" in capsys.readouterr().err
 
 
 def test_a_result_shows_itself_in_a_notebook():

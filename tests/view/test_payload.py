@@ -77,7 +77,7 @@ def test_tokens_that_are_nowhere_are_marked_and_others_are_not():
     data = made(dataset)
     found = np.isnan(positions(data)).all(axis=-1)
     assert np.array_equal(found, ~np.isfinite(dataset["tokens"].values).all(axis=-1))
-    assert data["members"][0]["reached"] == 5
+    assert data["members"][0]["summary"][0] == f"Its tokens were followed to depth {dataset['time'].values[4]:.4g}."
 
 
 def test_positions_very_far_out_are_left_out_and_it_is_said():

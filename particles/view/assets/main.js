@@ -1,15 +1,15 @@
 // The page: reads the payload, builds the panels, and keeps them in step with what is looked at.
 import { along } from "./depth.js";
-import { byId, choices, element, drawing } from "./elements.js";
+import { byId, choices, element } from "./elements.js";
 import { Store } from "./store.js";
-import { Model } from "./words.js";
+import { Model } from "./model.js";
+import { legendOf } from "./legend.js";
 import { Stage } from "./stage.js";
 import { Curve, depthAt } from "./charts.js";
 import { Tree } from "./tree.js";
 import { Matrix } from "./matrix.js";
 import { bindControls, memberSliders, placeAt, Player } from "./controls.js";
 import { parsed, written } from "./urlstate.js";
-import { ramp, rankColor, SETS } from "./colors.js";
 import { shown } from "./scales.js";
 import { axisOf } from "./depth.js";
 
@@ -138,14 +138,15 @@ class Page {
     this.trees.forEach((tree) => tree.at(depth));
     if (this.matrices.length && any("position", "pairs", "theme", "compare", "a", "b")) this.drawPairs(state, members);
     this.bar(state, any);
-    this.legend(state, members, any);
+    if (this.stages.length && any("position", "color", "theme", "a", "b", "compare")) byId("legend").replaceChildren(...legendOf(this.model, state, members));
     if (any("a", "b", "compare")) this.story(state, members);
     this.remember(state);
   }
 
   panels(state, members) {
     const width = byId("curves").clientWidth || 300;
-    const height = Math.min(Math.max(Math.floor(480 / Math.max(this.curves.length, 1)) - 26, 74), 150);
+    const beside = innerWidth > 860 ? Math.min(Math.max(0.6 * innerHeight, 320), 600) + 56 : 480;
+    const height = Math.min(Math.max(Math.floor(beside / Math.max(this.curves.length, 1)) - 30, 74), 190);
     this.curves.forEach((curve, k) => curve.draw(members.map((member) => member.curves[k]), state.log, width, height));
     const [tall, room] = [(innerWidth > 860 ? 430 : 260) / members.length, byId("tree").clientWidth || 300];
     const some = members.some((member) => member.tree);
@@ -207,38 +208,6 @@ class Page {
     }, state.playing ? 1500 : 300);
   }
 
-  legend(state, members, any) {
-    if (!this.stages.length || !any("position", "color", "theme", "a", "b", "compare")) return;
-    const swatch = (color, textContent) => element("span", {}, dot(color), element("span", { textContent }));
-    const parts = [];
-    if (state.color === "species") {
-      this.model.speciesNames().forEach((name, k) => parts.push(swatch(SETS[state.theme][k % 7], name)));
-    } else if (state.color.startsWith("field")) {
-      const field = this.data.fields[Number(state.color.slice(5))];
-      const reach = field.scale[0] === 1 ? 0 : 32767 * field.scale[0];
-      parts.push(element("span", { textContent: shown(field.offset[0] - reach, 3) }), bar(state.theme), element("span", { textContent: shown(field.offset[0] + reach, 3) }));
-    } else if (state.color === "cluster" || state.color === "ends") {
-      for (const member of members) if (member.tree) parts.push(element("div", {}, ...this.clusterKey(state, member, swatch)));
-    }
-    byId("legend").replaceChildren(...parts);
-  }
-
-  clusterKey(state, member, swatch) {
-    const frame = state.color === "ends" ? this.model.frames - 1 : state.frame;
-    const sizes = new Map();
-    for (let i = 0; i < this.data.tokens.count; i++) {
-      const branch = this.model.branch(member, i, frame);
-      sizes.set(branch, (sizes.get(branch) ?? 0) + 1);
-    }
-    const colored = [...sizes].filter(([branch]) => branch >= 0 && member.tree.color[branch] >= 0)
-      .sort((p, q) => member.tree.color[p[0]] - member.tree.color[q[0]]);
-    const others = [...sizes].filter(([branch]) => branch >= 0 && member.tree.color[branch] < 0);
-    const parts = colored.map(([branch, size]) => swatch(rankColor(member.tree.color[branch], state.theme), String(size)));
-    const rest = others.reduce((sum, [, size]) => sum + size, 0);
-    if (rest) parts.push(swatch(rankColor(-1, state.theme), `${rest} in ${others.length} others`));
-    return [element("span", { textContent: `${colored.length + others.length} clusters${state.color === "ends" ? " at the end" : ""}` }), ...parts];
-  }
-
   story(state, members) {
     const parts = members.map((member, k) => {
       const title = this.model.title(state[this.shownSides()[k]]);
@@ -269,19 +238,6 @@ class Page {
 }
 
 const empty = (textContent) => element("p", { className: "empty", textContent });
-
-function dot(color) {
-  const made = drawing("svg", { viewBox: "0 0 10 10", width: 10, height: 10 });
-  made.append(drawing("circle", { cx: 5, cy: 5, r: 5, fill: color }));
-  return made;
-}
-
-function bar(theme) {
-  const made = element("canvas", { width: 140, height: 1 });
-  const ink = made.getContext("2d");
-  for (let k = 0; k < 140; k++) { ink.fillStyle = `rgb(${ramp(k / 139, theme).join(" ")})`; ink.fillRect(k, 0, 1, 1); }
-  return made;
-}
 
 const depthOf = (times, position) => {
   const k = Math.floor(position);

@@ -43,6 +43,7 @@ export function depthTicks(times, log, wanted = 6) {
   const floor = times.length > 1 ? times[1] - first : 1;
   const found = [first];
   for (let e = Math.ceil(Math.log10(floor)); 10 ** e <= last - first; e++) found.push(first + 10 ** e);
+  if (found.at(-1) < last) found.push(last);
   return found;
 }
 
