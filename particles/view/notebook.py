@@ -15,6 +15,7 @@ _STILLS = ("trajectories", "observables", "chart")
 """The first of these that suits a result is its still figure."""
 
 _HEIGHT = 860
+_LITTLE = 2_000_000  # bytes of a payload of which only the words are wanted
 
 
 class Frame:
@@ -46,7 +47,7 @@ def view(result: Any, height: int = _HEIGHT) -> Frame:
 def still(result: Any) -> str:
     """A still figure of a result with a summary, as HTML."""
     shown = source(result)
-    data = payload(shown)
+    data = payload(shown, _LITTLE)
     sentences = data["summary"] + (data["members"][0]["summary"] if len(data["members"]) == 1 else [])
     words = "".join(f"<li>{html.escape(one)}</li>" for one in sentences)
     return f"<div><b>{html.escape(shown.name)}</b>{_picture(shown.dataset)}<ul>{words}</ul></div>"

@@ -2,11 +2,14 @@
 
 import base64
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import shown
 import xarray as xr
 
+import particles as pt
 from particles.view import payload, source
 from particles.view.packing import NOWHERE, grid, packed
 from particles.view.setting import attention, numbers, species
@@ -171,6 +174,38 @@ def test_tokens_that_were_kept_have_the_numbers_of_the_run():
     dataset = shown.run(n=4)
     dataset["tokens"].attrs["kept"] = "4 of 10 tokens, spread evenly by index"
     assert numbers(dataset, {"plan": {"tokens": 4}}) == [0, 3, 6, 9]
+
+
+def held(x):
+    """A run in memory with these tokens, `[time token dim]`."""
+    one = jnp.asarray(1)
+    return pt.Run(
+        times=jnp.linspace(0.0, 1.0, len(x)),
+        tokens=jnp.asarray(x),
+        observed={"radius": jnp.asarray(np.linalg.norm(x, axis=-1).max(axis=-1))},
+        final=jnp.asarray(x[-1]),
+        depth=jnp.asarray(1.0),
+        status=one,
+        steps=one,
+        rejected=one,
+    )
+
+
+def test_a_run_in_memory_is_shown_on_the_sphere_its_tokens_lie_on():
+    _, x = shown.gathering(frames=4)
+    data = made(held(2.0 * x))
+    assert data["tokens"]["mode"] == "sphere" and data["tokens"]["radius"] == pytest.approx(2.0)
+    assert data["notes"][0].startswith("All tokens are 2 from the origin")
+    assert np.abs(positions(data) - 2.0 * x).max() < 1e-4
+    _, x = shown.gathering(frames=4, space="Euclidean")
+    assert made(held(x))["tokens"]["mode"] == "space"
+
+
+def test_a_batch_of_runs_is_a_sweep():
+    x = np.stack([shown.gathering(frames=3, seed=k)[1] for k in range(2)])
+    data = made(jax.tree.map(lambda *leaves: jnp.stack(leaves), held(x[0]), held(x[1])))  # as vmap gives it
+    assert data["sweep"] == [{"name": "batch", "label": "batch", "values": ["0", "1"]}]
+    assert np.abs(positions(data, 1) - x[1]).max() < 1e-4
 
 
 def test_a_grid_of_nothing_is_a_grid():

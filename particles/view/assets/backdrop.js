@@ -72,13 +72,17 @@ function compass(ink, view, size, style, labels) {
   ink.font = "12px system-ui, sans-serif";
   ink.textAlign = "center";
   ink.textBaseline = "middle";
+  const taken = [];
   [[1, 0, 0], [0, 1, 0], [0, 0, 1]].forEach((axis, k) => {
     const [x, y] = seen(view.rows, ...axis);
     ink.beginPath();
     ink.moveTo(cx, cy);
     ink.lineTo(cx + long * x, cy - long * y);
     ink.stroke();
-    if (Math.hypot(x, y) > 0.3) ink.fillText(labels[k], cx + (long + 11) * x, cy - (long + 11) * y);
+    const at = [cx + (long + 11) * x, cy - (long + 11) * y];
+    if (Math.hypot(x, y) < 0.3 || taken.some((other) => Math.hypot(other[0] - at[0], other[1] - at[1]) < 15)) return;
+    ink.fillText(labels[k], ...at);
+    taken.push(at);
   });
 }
 

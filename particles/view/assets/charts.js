@@ -92,7 +92,8 @@ export class Curve {
     const values = this.lists.map((list) => interpolated(list, where));
     this.marks.forEach((mark, k) => {
       mark.setAttribute("cx", x);
-      mark.setAttribute("cy", Number.isFinite(values[k]) ? this.y(values[k]) : -20);
+      mark.setAttribute("cy", Number.isFinite(values[k]) ? this.y(values[k]) : 0);
+      mark.setAttribute("visibility", Number.isFinite(values[k]) ? "visible" : "hidden");
     });
     this.value.textContent = shown(values[0]);
     this.other.textContent = values.length > 1 ? shown(values[1]) : "";
