@@ -13,6 +13,8 @@ import importlib
 import pathlib
 from typing import Any
 
+from . import display
+
 __version__ = "0.1.0"
 
 
@@ -26,6 +28,9 @@ def _declared() -> dict[str, tuple[str, str]]:
 
 _HOMES = _declared()
 __all__ = list(_HOMES)
+
+
+display.answers(lambda: importlib.import_module(".view", __name__))
 
 
 def __getattr__(name: str) -> Any:

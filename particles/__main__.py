@@ -174,6 +174,28 @@ def plot(
     return DONE
 
 
+def view(
+    run: Annotated[pathlib.Path, Given], /, *, out: pathlib.Path | None = None, open: Annotated[bool, Flag] = False
+) -> int:
+    """Make a page to explore a run: one HTML file that needs nothing else.
+
+    Args:
+        run: run directory.
+        out: the file; by default RUN/view.html.
+        open: show it in the browser.
+    """
+    from .record import open_record
+    from .view import write
+
+    path = write(open_record(run), out or run / "view.html")
+    if open:
+        import webbrowser
+
+        webbrowser.open(path.resolve().as_uri())
+    print(path)
+    return DONE
+
+
 def verify(
     claims: Annotated[tuple[str, ...], Given, tyro.conf.arg(metavar="[CLAIM ...]")] = (),
     /,
@@ -431,7 +453,7 @@ def _exit_code(error: BaseException) -> int | None:
 
 def main() -> None:
     """Entry point of the command `particles`."""
-    commands = (run, resume, work, verify, plot, check, list_, schema, doctor)
+    commands = (run, resume, work, verify, plot, view, check, list_, schema, doctor)
     guarded = {command.__name__.rstrip("_"): _guarded(command) for command in commands}
     sys.exit(tyro.extras.subcommand_cli_from_dict(guarded, prog="particles", description=DESCRIPTION))
 

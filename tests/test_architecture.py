@@ -31,6 +31,7 @@ DOCUMENTS = (
     "docs/guide/plans.md",
     "docs/guide/regularity.md",
     "docs/guide/summations.md",
+    "docs/guide/view.md",
 )
 
 
@@ -75,7 +76,7 @@ def test_readme_has_two_commands_and_the_gate_runs_the_second():
 
 
 def test_the_package_carries_what_it_needs_at_run_time():
-    for name in ("py.typed", "__init__.pyi", "references.bib", "plots/particles.mplstyle"):
+    for name in ("py.typed", "__init__.pyi", "references.bib", "plots/particles.mplstyle", "view/assets/main.js"):
         assert (HERE / "particles" / name).exists(), name
 
 

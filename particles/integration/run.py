@@ -1,10 +1,13 @@
 """What came of a flow: the run, and why it ended."""
 
 import enum
+from typing import Any
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, UInt32
+
+from .. import display
 
 
 class Status(enum.IntEnum):
@@ -67,6 +70,13 @@ class Run(eqx.Module):
     def message(self) -> str:
         """The status in words; for a batch of runs, that of the worst."""
         return Status(int(np.max(np.asarray(self.status)))).message
+
+    def view(self, height: int = 860) -> Any:
+        """The page of the run, as the last thing of a notebook's cell; its height is in pixels."""
+        return display.view(self, height)
+
+    def _repr_html_(self) -> str:
+        return display.still(self)
 
     def complete(self) -> "Run":
         """This run, if it came to its end: the planned depth, or a stop condition.

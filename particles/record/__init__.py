@@ -1,6 +1,7 @@
 """The run directory: what happened, on disk."""
 
 from .files import Damaged as Damaged
+from .files import replace as replace
 from .lock import Locked as Locked
 from .reader import Record as Record
 from .reader import open_record as open_record

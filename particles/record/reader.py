@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import display
 from . import whole
 from .files import Damaged, load_json
 from .lock import held
@@ -92,6 +93,13 @@ class Record:
         wanted = self.manifest["sources"]
         entries = bibliography()
         return "\n\n".join(entries[key] for key in wanted if key in entries)
+
+    def view(self, height: int = 860) -> Any:
+        """The page of the run, as the last thing of a notebook's cell; its height is in pixels."""
+        return display.view(self, height)
+
+    def _repr_html_(self) -> str:
+        return display.still(self)
 
     def __repr__(self) -> str:
         frames = read_commit(self.path)["frames"]
