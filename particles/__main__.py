@@ -20,7 +20,7 @@ from . import machine, ranks
 if TYPE_CHECKING:
     import concurrent.futures
 
-    from .experiment import AbstractExperiment
+    from .experiment import AbstractExperiment, Verdict
     from .record import Record
 
 DONE, VERDICT, USAGE, DATA, NUMERICS, DISK, INTERRUPTED = 0, 1, 2, 65, 70, 74, 75
@@ -64,14 +64,14 @@ def run(
     executor: Starter = "here",
     slurm: Options = (),
 ) -> int:
-    """Run a config into a run directory and draw its figures.
+    """Run a config into a run directory, draw its figures, and write a report.
 
     Args:
         config: TOML file of an experiment.
         overrides: values to change in it.
         out: folder that receives the run directory, NAME-HASH.
         resume: go on with a part of this run that is found there.
-        no_figures: draw nothing.
+        no_figures: draw nothing, and write no report.
         quiet: no progress bar.
         processes: that move one system together, on this machine; others are started by Slurm, Open MPI or by hand.
         workers: processes that share the members of a sweep; by default this one alone.
@@ -101,7 +101,7 @@ def resume(
 
     Args:
         run: run directory.
-        no_figures: draw nothing.
+        no_figures: draw nothing, and write no report.
         quiet: no progress bar.
         processes: that move one system together, on this machine; others are started by Slurm, Open MPI or by hand.
         workers: processes that share the members of a sweep; by default as many as before.
@@ -313,9 +313,12 @@ def _simulated(
         ranks.part()
         if not together.first:
             return DONE
+        verdict = experiment.verdict(record)
         if not no_figures:
-            _illustrate(record, experiment.figure_kinds(), directory / "figures")
-        return _answered(experiment, record)
+            from .report import illustrated
+
+            illustrated(record, experiment.figure_kinds(), verdict, lambda line: print(line, file=sys.stderr))
+        return _answered(verdict)
     finally:
         if starter is not None:
             starter.shutdown(wait=False)
@@ -362,31 +365,14 @@ def _starter(directory: pathlib.Path, executor: str, options: tuple[str, ...]) -
     return Cluster(directory.resolve() / "parts" / "jobs", executor, values)
 
 
-def _answered(experiment: "AbstractExperiment", record: "Record") -> int:
+def _answered(verdict: "Verdict | None") -> int:
     """Tells the verdict of an experiment that claims something; the exit code that follows from it."""
-    verdict = experiment.verdict(record)
     if verdict is None:
         return DONE
     from .experiment import Outcome
 
-    for number in verdict.checks:
-        mark = "" if number.holds else "   <- FAILS"
-        line = f"{number.quantity}: {number.measured:.8g} {number.sense.value} {number.expected:.8g}"
-        print(f"{line} within {number.tolerance:.2g} ({number.reason}){mark}", file=sys.stderr)
-    print(f"{verdict.claim} {verdict.outcome.value}. {verdict.undecided}", file=sys.stderr)
+    print(*verdict.checks, verdict.told, sep="\n", file=sys.stderr)
     return VERDICT if verdict.outcome is Outcome.fails else DONE
-
-
-def _illustrate(record: "Record", kinds: tuple[str, ...], folder: pathlib.Path) -> None:
-    """Draws what can be drawn of a run that is done; a figure that cannot is no failure of the run."""
-    from .plots import suitable
-
-    for kind in kinds or suitable(record.dataset):
-        try:
-            [path] = _draw(record, (kind,), folder, "png")
-            print(f"drew {path}", file=sys.stderr)
-        except ValueError as refusal:
-            print(f"particles: no figure `{kind}`: {refusal}", file=sys.stderr)
 
 
 def _draw(record: "Record", kinds: tuple[str, ...], folder: pathlib.Path, suffix: str) -> list[pathlib.Path]:

@@ -62,6 +62,11 @@ class Check:
         signed = {Sense.equal: abs(excess), Sense.at_most: excess, Sense.at_least: -excess}[self.sense]
         return bool(signed <= self.tolerance)
 
+    def __str__(self) -> str:
+        mark = "" if self.holds else "   <- FAILS"
+        line = f"{self.quantity}: {self.measured:.8g} {self.sense.value} {self.expected:.8g}"
+        return f"{line} within {self.tolerance:.2g} ({self.reason}){mark}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
@@ -88,6 +93,11 @@ class Verdict:
     def undecided(self) -> str:
         """Why nothing was decided, in words; empty if something was."""
         return self.broken or self.outside or self.not_converged
+
+    @property
+    def told(self) -> str:
+        """The claim and what came of it, in a sentence."""
+        return f"{self.claim} {self.outcome.value}. {self.undecided}".strip()
 
     @property
     def outcome(self) -> Outcome:
