@@ -1,6 +1,6 @@
 """Writes gallery.md: every config run once, its picture, and the command that made it.
 
-`python docs/gallery.py [--only NAME ...] [--jobs N]` from the repository root. Pictures are made smaller than `particles`
+`python docs/gallery.py [--only NAME ...] [--jobs N]` from the root. Pictures are made smaller than `particles`
 draws them, and with fewer colors, so that the repository stays small.
 """
 
@@ -16,7 +16,7 @@ from PIL import Image
 ROOT = pathlib.Path(__file__).parent.parent
 IMAGES, PAGE = ROOT / "docs" / "images" / "gallery", ROOT / "docs" / "gallery.md"
 LARGE = {"million": ("start.tokens=20000", "plan.rtol=1e-3")}  # what is changed in those that take minutes
-WIDTH, COLORS = 900, 160
+WIDTH, COLORS = 720, 64
 HEAD = """# Gallery
 
 Every config of `configs/`, run, with the command that made the picture. Written by `python docs/gallery.py`.
