@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from ..declaration import option
 from .base import AbstractFigure
 from .depth import EARLY
+from .events import events
 from .palette import Palette, palette
 from .panels import panels
 from .paths import LARGEST, depth_label, members, observables, sweep_dims, symbol
@@ -34,11 +35,14 @@ class Observables(AbstractFigure):
     ----------
     log_depth : depth on a logarithmic axis, for states that last exponentially long; depth zero is then not seen. By
         default where half of the frames lie in the first tenth of the depth.
+    events : whether upright lines mark mergers (where `clusters` or `distinct` was watched), jumps of the law, and
+        where a stop condition ended a run.
     """
 
     name: ClassVar[str] = "observables"
 
     log_depth: bool | None = option(None)
+    events: bool = option(True)
 
     def draw(self, dataset: xr.Dataset) -> Figure:
         names = observables(dataset)
@@ -48,10 +52,12 @@ class Observables(AbstractFigure):
         for axes in every[len(names) :]:
             axes.remove()
         every = every[: len(names)]
-        ink = palette(dataset)
+        ink, happened = palette(dataset), events(dataset)
         for k, (axes, name) in enumerate(zip(every, names, strict=True)):
             curves(axes, dataset, name, ink)
             self._depth(axes, dataset)
+            if self.events:
+                happened.mark(axes)
             last = k + columns >= len(names)
             axes.set_xlabel(depth_label(dataset) if last else "")
             axes.tick_params(labelbottom=last)
@@ -86,7 +92,8 @@ class Observables(AbstractFigure):
         named = [str(dataset[name].attrs.get("long_name", name)) for name in observables(dataset)]
         symbols = " and ".join(symbol(dataset, d) for d in sweep_dims(dataset))
         swept = f", for {len(members(dataset))} members of a sweep over {symbols}" if symbols else ""
-        return f"Against depth{swept}: {', '.join(named)}."
+        marked = events(dataset).words() if self.events else ""
+        return f"Against depth{swept}: {', '.join(named)}.{marked}"
 
 
 def curves(axes: Axes, dataset: xr.Dataset, name: str, ink: Palette) -> None:

@@ -35,7 +35,7 @@ from .budget import STAGES, Budget, budget
 from .grid import Dimension, Member, combinations, dimensions
 from .identity import foreign_code, foreign_modules, start_digest, with_files
 from .journal import Journal
-from .layout import caption, layout
+from .layout import caption, jumps, layout
 from .loop import Loop
 from .mesh import Mesh, devices
 from .pieces import clear, laid_out
@@ -185,6 +185,7 @@ class Simulation(AbstractExperiment):
             "sources": ", ".join(sources_of(self)),
         }
         attributes |= {"radius": space["radius"]} if "radius" in space else {}
+        attributes |= {"jumps": jumps(self.flow, self.plan)} if self.flow.law.jumps else {}
         return layout(self.plan, members, self.dimensions if swept is None else swept, self.precision, attributes)
 
     def budget(self, members: list[Member], shape: Layout) -> Budget:
