@@ -85,7 +85,8 @@ class Landscape(AbstractFlowStudy):
         return ()
 
     def chart(self, data: xr.Dataset) -> tuple[Panel, ...]:
-        early = float(np.median(np.interp(np.linspace(*data.energy.values[[0, -1]], 9), data.energy, data.depth)))
+        first, last = (float(data.energy[k]) for k in (0, -1))
+        early = float(np.median(np.interp(np.linspace(first, last, 9), data.energy, data.depth)))
         log = "x" if early < 0.1 * float(data.depth[-1]) and float(data.depth[1]) > 0 else ""
         return (
             Map("across", "up", "landscape", path=("way_across", "way_up"), title="landscape"),

@@ -53,7 +53,8 @@ class MeanFieldDensity(AbstractFlowStudy):
     def data(self) -> xr.Dataset:
         domain = Circle(self.modes, nodes=4 * self.modes)
         run = solve(self.flow, self.first(), self.plan).complete()
-        field = solve(MeanField(self.flow.law, domain), self._density(domain), self.plan).complete().tokens
+        flow = MeanField(law=self.flow.law, domain=domain)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        field = solve(flow, self._density(domain), self.plan).complete().tokens
         assert run.tokens is not None  # a plan that keeps none is refused
         assert field is not None
         density = np.asarray(jax.vmap(domain.density)(field))

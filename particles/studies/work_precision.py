@@ -84,7 +84,8 @@ class WorkPrecision(AbstractFlowStudy):
         )
 
     def _plan(self, solver: str, tolerance: float) -> Plan:
-        return Plan(self.until, save=1, solver=solver, rtol=tolerance, atol=1e-3 * tolerance)
+        rtol = jnp.asarray(tolerance)
+        return Plan(self.until, save=1, solver=solver, rtol=rtol, atol=1e-3 * rtol)
 
     def shrunk(self) -> "WorkPrecision":
         solvers, tolerances = self.solvers[:2], self.tolerances[:2]
