@@ -196,6 +196,53 @@ def view(
     return DONE
 
 
+def animate(
+    run: Annotated[pathlib.Path, Given],
+    /,
+    *,
+    out: pathlib.Path | None = None,
+    format: Literal["mp4", "gif"] | None = None,
+    frames: int | None = None,
+    depth: Literal["auto", "linear", "log"] = "auto",
+    seconds: float | None = None,
+    fps: float | None = None,
+    watch: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    turn: float = 60.0,
+    trail: int = 16,
+    width: int = 1280,
+    quiet: Annotated[bool, Flag] = False,
+) -> int:
+    """Make a film of a run from its record.
+
+    Args:
+        run: run directory.
+        out: the file; by default RUN/figures/film.mp4, or film.gif where there is no ffmpeg.
+        format: of the file; by default what its name says.
+        frames: pictures of the film, by default 300; those between stored frames are interpolated.
+        depth: the film's clock: depth, its logarithm, or whichever lets waits not bore.
+        seconds: how long the film is; two of `frames`, `seconds` and `fps` say the third.
+        fps: pictures a second, by default 30.
+        watch: an observable beside the tokens, by default the first three; may be given several times.
+        turn: degrees by which a sphere turns meanwhile.
+        trail: length of trails in pictures.
+        width: of the picture in pixels.
+        quiet: no progress bar.
+    """
+    from .plots.film import Film, length, target
+    from .plots.film import animate as filmed
+    from .record import open_record
+
+    pictures, pace = length(frames, seconds, fps)
+    film = Film(pictures, pace, depth, watch, turn, trail, width)
+    record = open_record(run)
+    record.verify()
+    place, note = target(out, format, run / "figures")
+    if note:
+        print(f"particles: {note}", file=sys.stderr)
+    print(filmed(record.dataset, place, film, progress=not quiet))
+    return DONE
+
+
 def verify(
     claims: Annotated[tuple[str, ...], Given, tyro.conf.arg(metavar="[CLAIM ...]")] = (),
     /,
@@ -439,7 +486,7 @@ def _exit_code(error: BaseException) -> int | None:
 
 def main() -> None:
     """Entry point of the command `particles`."""
-    commands = (run, resume, work, verify, plot, view, check, list_, schema, doctor)
+    commands = (run, resume, work, verify, plot, animate, view, check, list_, schema, doctor)
     guarded = {command.__name__.rstrip("_"): _guarded(command) for command in commands}
     sys.exit(tyro.extras.subcommand_cli_from_dict(guarded, prog="particles", description=DESCRIPTION))
 

@@ -4,6 +4,8 @@ import dataclasses
 import json
 from typing import Any
 
+import numpy as np
+
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
@@ -21,6 +23,8 @@ class Curves:
     along : the coordinate of theory and bounds, where it is another one, a finer one than `x`.
     flag : the variable that says which of the first measured numbers converged; the others are crossed out.
     joined : whether measured numbers are joined by lines, as those of one thing that moves are.
+    fits : variables that hold the fitted slope of each measured variable on logarithmic axes, as `fitted` finds it; a
+        line of that slope goes through the middle of the marks, and the legend has its value.
     """
 
     x: str
@@ -35,11 +39,12 @@ class Curves:
     along: str = ""
     flag: str = ""
     joined: bool = False
+    fits: tuple[str, ...] = ()
 
     @property
     def variables(self) -> tuple[str, ...]:
         """Every variable that must be there."""
-        named = (self.x, *self.measured, *self.theory, *self.bounds, self.error, self.along, self.flag)
+        named = (self.x, *self.measured, *self.theory, *self.bounds, *self.fits, self.error, self.along, self.flag)
         return tuple(filter(None, named))
 
 
@@ -52,6 +57,7 @@ class Map:
     x, y : the coordinates of the plane.
     value : the variable in color, over x and y.
     theory : variables over x, drawn as curves in the units of y.
+    path : two variables, the places along x and along y of something that moves over the plane; or none.
     log : the axes that are logarithmic: "", "x", "y" or "xy".
     title : of the panel.
     """
@@ -62,15 +68,27 @@ class Map:
     theory: tuple[str, ...] = ()
     log: str = ""
     title: str = ""
+    path: tuple[str, ...] = ()
 
     @property
     def variables(self) -> tuple[str, ...]:
         """Every variable that must be there."""
-        return (self.x, self.y, self.value, *self.theory)
+        return (self.x, self.y, self.value, *self.theory, *self.path)
 
 
 Panel = Curves | Map
 _KINDS: dict[str, type[Panel]] = {cls.__name__: cls for cls in (Curves, Map)}
+
+
+def fitted(x: np.ndarray, y: np.ndarray) -> float:
+    """The slope of y against x on logarithmic axes, by least squares over the places where both are positive.
+
+    NaN with fewer than two of them.
+    """
+    kept = (x > 0) & (y > 0) & np.isfinite(x) & np.isfinite(y)
+    if len(np.unique(x[kept])) < 2:
+        return float("nan")
+    return float(np.polyfit(np.log(x[kept]), np.log(y[kept]), 1)[0])
 
 
 def written(panels: tuple[Panel, ...]) -> str:

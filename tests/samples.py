@@ -160,6 +160,7 @@ SAMPLES = {
     observables.Distinct: observables.Distinct(),
     analysis.Alignment: analysis.Alignment(analysis.EnergyDistance()),
     analysis.Asymmetry: analysis.Asymmetry(),
+    observables.AttentionWeights: observables.AttentionWeights(),
     observables.RowEntropy: observables.RowEntropy(),
     observables.TokenEntropy: observables.TokenEntropy(),
     observables.PriorDivergence: observables.PriorDivergence(),

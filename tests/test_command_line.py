@@ -99,6 +99,7 @@ def test_a_misspelt_key_is_named_with_its_neighbor(folder):
         (["run", "trial.toml", "start={kind='Given', path='y.csv'}"], 65, "No such file"),
         (["resume", "nowhere"], 2, "not a run directory"),
         (["plot", "nowhere"], 2, "not a run directory"),
+        (["animate", "nowhere"], 2, "not a run directory"),
         (["check", "trial.toml", "start.tokens=400000", "flow.summation={kind='Dense'}"], 2, "would fit"),
         (["list", "everything"], 2, "everything"),
     ],
@@ -211,6 +212,17 @@ def test_plot_draws_again(whole):
     done = particles(run.parent, "plot", run, "cosines", "--format", "pdf", "--out", run.parent / "paper")
     assert done.returncode == 0, done.stderr
     assert pathlib.Path(done.stdout.strip()).read_bytes().startswith(b"%PDF")
+
+
+def test_animate_makes_a_film_where_it_is_asked_for(whole):
+    run, _ = whole
+    small = ("--frames", "3", "--fps", "10", "--width", "320", "--out", run.parent / "film.gif")
+    done = particles(run.parent, "animate", run, *small)
+    assert done.returncode == 0, done.stderr
+    assert "3/3" in done.stderr  # the bar
+    assert pathlib.Path(done.stdout.strip()).read_bytes().startswith(b"GIF89a")
+    done = particles(run.parent, "animate", run, *small, "--watch", "clustres")
+    assert (done.returncode, "Did you mean `clusters`" in done.stderr) == (2, True), done.stderr
 
 
 def test_list_names_every_member(folder):

@@ -318,7 +318,7 @@ def test_observable(cls):
     state = flow.project(jax.tree.map(lambda leaf, rate: leaf + 0.1 * rate, start, flow(zero, start)))
     observe = eqx.filter_jit(watched.observe)
     seen = observe(flow, zero, state)
-    assert seen.shape == tuple({"token": N, "dim": D}[dim] for dim in watched.dims)
+    assert seen.shape == tuple({"token": N, "dim": D, "key": N, "head": flow.law.heads}[dim] for dim in watched.dims)
     assert jnp.all(jnp.isfinite(seen))
     order = jnp.asarray([3, 1, 6, 0, 2, 5, 4])
     if not watched.dims:

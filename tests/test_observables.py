@@ -1,5 +1,6 @@
 """Observables against closed forms and SciPy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from scipy.spatial.distance import pdist, squareform
 
 import particles as pt
 from particles.observables import (
+    AttentionWeights,
     Clusters,
     Diameter,
     EffectiveRank,
@@ -86,3 +88,16 @@ def test_names():
 
 def test_a_token_without_direction_has_no_cosine():
     assert MeanCosine()(FLAT, ZERO, jnp.asarray([[0.0, 0.0], [1.0, 0.0]])) == 0
+
+
+def test_attention_is_the_matrix_of_softmax_and_is_kept_as_tokens_are():
+    x = on_sphere(6)
+    w = jax.nn.softmax(4.0 * x @ x.T, axis=-1)
+    np.testing.assert_allclose(observable("attention")(attention_flow(4.0), ZERO, x)[0], w, rtol=1e-12)
+    plan = pt.Plan(until=0.1, save=1, watch=("attention",), tokens=3)
+    run = pt.solve(attention_flow(4.0), x, plan)
+    np.testing.assert_allclose(run.observed["attention"][0, 0], w[::2, ::2], rtol=1e-12)
+    with pytest.raises(ValueError, match="at most 4 tokens; got 6"):
+        AttentionWeights(4)(attention_flow(), ZERO, x)
+    with pytest.raises(ValueError, match="has none"):
+        AttentionWeights().check_flow(pt.Flow(pt.Sphere(), pt.Drift()))

@@ -113,3 +113,13 @@ def test_values_of_a_schedule_have_gradients():
 def test_what_a_schedule_refuses(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_a_record_says_where_its_law_jumps_and_where_a_condition_stopped_it(tmp_path):
+    law = pt.Scheduled(pt.Attention(), (pt.schedules.Piecewise("score.beta", [1.0, 3.0, 9.0], [0.25, 7.0]),))
+    stop = (pt.OneCluster(4.0),)
+    start = pt.starts.Uniform(4, 3)
+    run = pt.Simulation(start, pt.Flow(pt.Sphere(), law), pt.Plan(until=1.0, save=4, stop=stop))
+    said = pt.simulate(run, path=tmp_path / "run", progress=False).dataset.attrs
+    assert said["jumps"] == [0.25]  # not the one beyond the end
+    assert len(said["stops"]) == 1 and said["stops"][0] < 1.0

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.special import iv
 
 import particles as pt
 from particles import chart, config, studies
@@ -116,3 +117,40 @@ def test_what_a_study_refuses():
         Spread(pt.starts.Uniform(6, 1), FLOW)
     with jax.enable_x64(False), pytest.raises(ValueError, match="jax_enable_x64"):
         Spread(START, FLOW).measure(pathlib.Path("never"))
+
+
+def test_a_landscape_has_the_energies_of_the_run_where_its_way_begins_and_ends():
+    flow = pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(4.0)))
+    data = studies.Landscape(pt.starts.Uniform(5, 2), flow, pt.Plan(until=2.0, save=8), points=201).data()
+    energy = np.asarray(data.energy)
+    assert np.all(np.diff(energy) > 0)
+    for k in (0, -1):
+        found = data.landscape.interp(across=data.way_across[k], up=data.way_up[k])
+        assert abs(float(found) - energy[k]) < 1e-3 * abs(energy[-1] - energy[0])  # linear between grid points
+    assert float(data.landscape.interp(across=data.way_across[0], up=data.way_up[-1] + 0.1)) != energy[0]
+
+
+def test_the_mean_field_begins_as_the_start_does_and_goes_with_the_tokens():
+    start = pt.starts.VonMisesFisher(600, 2, kappa=1.0)
+    plan = pt.Plan(until=0.6, save=3)
+    flow = pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(1.0)))
+    data = studies.MeanFieldDensity(start, flow, plan, clouds=100, modes=16).data()
+    assert float(data.field_order[0]) == pytest.approx(iv(1, 1.0) / iv(0, 1.0), abs=4 / np.sqrt(60_000))
+    assert np.abs(data.order - data.field_order).max() < 4 / np.sqrt(600)
+    assert float(data.field_order[-1] - data.field_order[0]) > 0.1  # standing still would not pass
+    np.testing.assert_allclose(data.mean_field.mean("place"), 1, atol=1e-12)
+    angle = data.place.values
+    first = (data.mean_field.values * np.exp(-1j * angle)).mean(axis=1)
+    np.testing.assert_allclose(np.abs(first), data.field_order, atol=1e-12)  # the density is that of the modes
+    mean = np.exp(-1j * np.arctan2(data["tokens"][..., 1], data["tokens"][..., 0])).mean(axis=1)
+    assert np.abs(first - mean).max() < 4 / np.sqrt(600)  # and not its mirror image
+    with pytest.raises(ValueError, match="on the circle"):
+        studies.MeanFieldDensity(START, FLOW, plan)
+
+
+def test_the_fitted_slope_of_a_method_is_its_order():
+    flow = pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(1.0)))
+    study = studies.WorkPrecision(START, flow, 2.0, ("Bosh3",), (1e-6, 1e-7, 1e-8, 1e-9))
+    data = study.data()
+    assert float(data.slope[0]) == pytest.approx(-3, abs=0.4)  # steps are cut at the end and chosen by estimates
+    assert np.all(np.diff(data.error[0]) < 0) and np.all(data.error[0] < 10 * data.tolerance)

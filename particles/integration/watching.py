@@ -34,7 +34,7 @@ class Watch(eqx.Module):
         for watched in self.plan.watch:
             flow, state = few if watched.of_measure else everybody
             seen = watched.observe(flow, t, state)
-            kept[watched.name] = seen[some] if watched.dims[:1] == ("token",) else seen
+            kept[watched.name] = seen[tuple(some if dim in ("token", "key") else slice(None) for dim in watched.dims)]
         return {"tokens": tokens[some], **kept} if self.plan.tokens else kept
 
 

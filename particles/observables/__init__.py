@@ -1,5 +1,6 @@
 """Named numbers of a state."""
 
+from .attention import AttentionWeights as AttentionWeights
 from .attention import FreeEnergy as FreeEnergy
 from .attention import PriorDivergence as PriorDivergence
 from .attention import RowEntropy as RowEntropy

@@ -12,6 +12,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ..declaration import option
 from ..dynamics import AbstractFlow, at_precision
 from ..laws import AbstractLaw
 from ..laws.head import AbstractHead
@@ -33,11 +34,7 @@ class AbstractAttentionObservable(AbstractObservable):
         return self._over_heads(flow.acting(t, state), t, flow.tokens(state), flow.summation)
 
     def check_flow(self, flow: AbstractFlow) -> None:
-        if not flow.law.heads:
-            raise ValueError(
-                f"`{self.name}` is a number of attention weights, and {type(flow.law).__name__} has none; watch it "
-                "for Attention and sums of it"
-            )
+        _check_heads(self, flow)
 
     def _over_heads(
         self, law: AbstractLaw, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
@@ -193,6 +190,59 @@ class FreeEnergy(AbstractAttentionObservable):
 
     def of_head(self, head: AbstractHead) -> Float[Array, ""]:
         return _mean(head, head.free_energy())
+
+
+class AttentionWeights(AbstractObservable):
+    r"""The attention matrices themselves: how much weight w_ij a token i gives to each token j, head by head.
+
+    All pairs of all frames are kept, so this is for hundreds of tokens. Noise on the logits is part of it.
+
+    Parameters
+    ----------
+    most : tokens up to which matrices are formed; more are refused.
+
+    Cost
+    ----
+    One gather of n values: O(n^2) memory for each head, and on disk for each frame.
+
+    Source
+    ------
+    vaswani2017attention.
+    """
+
+    most: int = option(512, ge=1)
+    name: ClassVar[str] = "attention"
+    symbol: ClassVar[str] = "$w_{ij}$"
+    dims: ClassVar[tuple[str, ...]] = ("head", "token", "key")
+    positive: ClassVar[bool] = True
+    sources: ClassVar[tuple[str, ...]] = ("vaswani2017attention",)
+
+    def __call__(self, flow: AbstractFlow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, "h n n"]:
+        return self._weights(at_precision(flow.placed, x.dtype), t, x, flow.summation)
+
+    def observe(self, flow: AbstractFlow, t: Float[Array, ""], state: PyTree) -> Float[Array, "h n n"]:
+        return self._weights(flow.acting(t, state), t, flow.tokens(state), flow.summation)
+
+    def check_flow(self, flow: AbstractFlow) -> None:
+        _check_heads(self, flow)
+
+    def _weights(
+        self, law: AbstractLaw, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> Float[Array, "h n n"]:
+        if x.shape[0] > self.most:
+            raise ValueError(
+                f"`attention` keeps all pairs of at most {self.most} tokens; got {x.shape[0]}: watch `sink_mass` and "
+                "`token_entropy`, or raise `most`"
+            )
+        return law.head_weights(t, x, summation)
+
+
+def _check_heads(watched: AbstractObservable, flow: AbstractFlow) -> None:
+    if not flow.law.heads:
+        raise ValueError(
+            f"`{watched.name}` is a number of attention weights, and {type(flow.law).__name__} has none; watch it "
+            "for Attention and sums of it"
+        )
 
 
 def _mean(head: AbstractHead, rows: Float[Array, " n"]) -> Float[Array, ""]:

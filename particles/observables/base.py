@@ -16,10 +16,11 @@ from ..dynamics import AbstractFlow
 class AbstractObservable(Declared):
     """A function of a state, given the flow that moves it.
 
-    A new one declares its `name`, its `symbol` in mathtext, its `unit`, the `dims` of a value (of `token`, `dim`), and
-    whether it is `positive` by definition, so that a logarithmic axis makes sense, and whether it is `pairwise`,
-    looking at `ROWS` rows of pairs at a time, which the estimate of memory must know. It is `of_measure` if tokens that
-    are at one place may be one token for it, with their masses added, which must then be seen in the law alone.
+    A new one declares its `name`, its `symbol` in mathtext, its `unit`, the `dims` of a value (of `token`, `dim`,
+    `head`, and `key`, a token that is attended to), and whether it is `positive` by definition, so that a logarithmic
+    axis makes sense, and whether it is `pairwise`, looking at `ROWS` rows of pairs at a time, which the estimate of
+    memory must know. It is `of_measure` if tokens that are at one place may be one token for it, with their masses
+    added, which must then be seen in the law alone.
     """
 
     name: ClassVar[str]

@@ -76,6 +76,8 @@ def _curves(panel: Curves, axes: Axes, dataset: xr.Dataset, figure: Figure) -> N
         _series(panel, name, style, axes, dataset, ink)
     if panel.slopes:
         _guides(panel, axes, dataset)
+    for name, slope in zip(panel.measured, panel.fits, strict=False):
+        _fit(panel, name, slope, axes, dataset, ink)
     if _named(dataset[panel.x]):
         axes.set_xticks(range(dataset[panel.x].size), labels=[str(word) for word in dataset[panel.x].values])
         axes.tick_params(axis="x", labelrotation=90)
@@ -83,7 +85,7 @@ def _curves(panel: Curves, axes: Axes, dataset: xr.Dataset, figure: Figure) -> N
         _ticks(axes, dataset[panel.x].values)
     named = (*panel.measured, *panel.theory, *panel.bounds)
     axes.set_ylabel(_shared_label([dataset[name] for name in named], len(named) > 1))
-    handles = ink.entries() + (_entries(panel, axes, dataset) if len(named) > 1 or panel.slopes else [])
+    handles = ink.entries() + (_entries(panel, axes, dataset) if len(named) > 1 or panel.slopes or panel.fits else [])
     handles += _flagged(axes)
     if len(handles) > CROWD:
         axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0))
@@ -173,6 +175,25 @@ def _guides(panel: Curves, axes: Axes, dataset: xr.Dataset) -> None:
         axes.plot(x, y[last] * (x / x[last]) ** slope, color="0.6", linewidth=0.7, zorder=0, label=label)
 
 
+def _fit(panel: Curves, name: str, fit: str, axes: Axes, dataset: xr.Dataset, ink: Palette) -> None:
+    """Lines of the slopes that a record holds, each through the middle of the marks that it was fitted to."""
+    split = panel.by in dataset[name].dims
+    for k in range(dataset.sizes[panel.by] if split else 1):
+        at = {panel.by: k} if split else {}
+        x, y = dataset[panel.x], dataset[name].isel(at)
+        x = np.asarray(x.isel({dim: one for dim, one in at.items() if dim in x.dims}).values, float).ravel()
+        y = _drawable(y).ravel()
+        slope = float(dataset[fit].isel({dim: one for dim, one in at.items() if dim in dataset[fit].dims}))
+        kept = (x > 0) & (y > 0)
+        if not np.isfinite(slope) or not kept.any():
+            continue
+        middle = [np.exp(np.mean(np.log(values[kept]))) for values in (x, y)]
+        ends = np.array([x[kept].min(), x[kept].max()])
+        color = ink.pen(at)["color"] if split else _alone(panel, name)
+        label = f"slope {slope:.2f} fitted"
+        axes.plot(ends, middle[1] * (ends / middle[0]) ** slope, color=color, linewidth=0.7, zorder=0, label=label)
+
+
 def _entries(panel: Curves, axes: Axes, dataset: xr.Dataset) -> list[Line2D]:
     """What stands in the legend for variables and guides; grey where color stands for a value."""
     lines = []
@@ -199,6 +220,11 @@ def _map(panel: Map, axes: Axes, dataset: xr.Dataset, figure: Figure) -> None:
     axes.set_xlim(*_span(x))
     axes.set_ylim(*_span(y))
     axes.set_ylabel(_label(y))
+    if panel.path:
+        across, up = (np.asarray(dataset[name].values, float) for name in panel.path)
+        axes.plot(across, up, color="white", linewidth=1.0, path_effects=[OUTLINE], zorder=3)
+        axes.plot(across[:1], up[:1], "o", markerfacecolor="none", color="white", markersize=4, zorder=4)
+        axes.plot(across[-1:], up[-1:], "o", color="white", markeredgecolor="0.15", markersize=4, zorder=4)
     if panel.theory:
         axes.legend(loc="best", labelcolor="white", frameon=True, facecolor="0.15", edgecolor="none", framealpha=0.7)
 

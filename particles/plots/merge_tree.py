@@ -26,6 +26,7 @@ from ..spaces import AbstractSpace
 from .base import AbstractFigure
 from .branches import Stroke, in_place, in_rows, rows
 from .cosines import cell_edges
+from .depth import EARLY, Depth
 from .panels import BAR, MOST, arranged, outer_labels, panel_width
 from .paths import Index, begun, depth_label, members, picked, title, token_fault
 from .style import DOUBLE
@@ -35,12 +36,6 @@ _COLORED = 7
 
 _PLAIN, _FAINT = "0.5", "0.75"
 """The grays of the other branches, and of those that lie in a fan."""
-
-_EARLY = 0.1
-"""Depth is logarithmic if half of what happens does so before this share of it."""
-
-_LINEAR = 0.35
-"""Decades that a logarithmic axis gives to the depths before its floor."""
 
 _WIDEST, _STEP, _THINNEST = 5.0, 0.8, 0.35
 """Points of the line that carries most mass, of the widest step, and of the thinnest line."""
@@ -66,26 +61,6 @@ class Member:
     tree: MergeTree
     space: AbstractSpace
     x: Float[np.ndarray, "t n d"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Depth:
-    """The axis of depth, the same for all panels: linear, or logarithmic from a floor on."""
-
-    first: float
-    last: float
-    floor: float | None
-    label: str
-
-    def frame(self, axes: Axes) -> None:
-        """Scale, limits and label."""
-        if self.floor is not None:
-            axes.set_xscale("symlog", linthresh=self.floor, linscale=_LINEAR, subs=range(2, 10))
-        axes.set(xlim=(self.first, self.last), xlabel=self.label)
-
-    def along(self, t: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """How far along the axis a depth is, up to a factor."""
-        return t if self.floor is None else np.arcsinh(t / self.floor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +203,7 @@ class ClusterTree(AbstractFigure):
         events = np.concatenate([_events(tree) for tree in trees])
         first, last = float(times.min()), float(times.max())
         halves = [np.median(times), *([np.median(events[:, 1])] if len(events) else [])]
-        early = min(halves) - first < _EARLY * (last - first)
+        early = min(halves) - first < EARLY * (last - first)
         floor = None
         if early if self.log_depth is None else self.log_depth:
             before = float(events[:, 0].min()) / 3 if len(events) else 0.0

@@ -15,16 +15,14 @@ from matplotlib.ticker import MaxNLocator
 
 from ..declaration import option
 from .base import AbstractFigure
+from .depth import EARLY
+from .events import events
 from .palette import Palette, palette
 from .panels import panels
 from .paths import LARGEST, depth_label, members, observables, sweep_dims, symbol
 
 _ORDERS = 1e3
 """A quantity declared positive is drawn on a logarithmic axis if its largest value is this many times the smallest."""
-
-
-_EARLY = 0.1
-"""Depth is logarithmic if half of the frames lie before this share of it."""
 
 
 class Observables(AbstractFigure):
@@ -37,11 +35,14 @@ class Observables(AbstractFigure):
     ----------
     log_depth : depth on a logarithmic axis, for states that last exponentially long; depth zero is then not seen. By
         default where half of the frames lie in the first tenth of the depth.
+    events : whether upright lines mark mergers (where `clusters` or `distinct` was watched), jumps of the law, and
+        where a stop condition ended a run.
     """
 
     name: ClassVar[str] = "observables"
 
     log_depth: bool | None = option(None)
+    events: bool = option(True)
 
     def draw(self, dataset: xr.Dataset) -> Figure:
         names = observables(dataset)
@@ -51,9 +52,12 @@ class Observables(AbstractFigure):
         for axes in every[len(names) :]:
             axes.remove()
         every = every[: len(names)]
-        ink = palette(dataset)
+        ink, happened = palette(dataset), events(dataset)
         for k, (axes, name) in enumerate(zip(every, names, strict=True)):
-            self._curves(axes, dataset, name, ink)
+            curves(axes, dataset, name, ink)
+            self._depth(axes, dataset)
+            if self.events:
+                happened.mark(axes)
             last = k + columns >= len(names)
             axes.set_xlabel(depth_label(dataset) if last else "")
             axes.tick_params(labelbottom=last)
@@ -61,28 +65,17 @@ class Observables(AbstractFigure):
         ink.key(figure, every)
         return figure
 
-    def _curves(self, axes: Axes, dataset: xr.Dataset, name: str, ink: Palette) -> None:
-        variable = dataset[name]
+    def _depth(self, axes: Axes, dataset: xr.Dataset) -> None:
         time = np.asarray(dataset["time"].values, float)
-        for at in members(dataset):
-            value = np.asarray(variable.isel(at).values, float)
-            value = np.where(np.abs(value) <= LARGEST, value, np.nan)
-            alone = np.isfinite(value).sum() == 1
-            axes.plot(time, value, marker="o" if alone else None, **ink.pen(at))
         if self._logarithmic(dataset):
             axes.set_xscale("log")
             axes.set_xlim(time[time > 0].min(), time.max())
         else:
             axes.set_xlim(*_limits(time, 0.0))
-        positive = bool(variable.attrs.get("positive", False))
-        _value_axis(axes, np.concatenate([line.get_ydata() for line in axes.lines]), positive)
-        unit = str(variable.attrs.get("units", "1"))
-        axes.set_ylabel(str(variable.attrs.get("symbol", name)) + ("" if unit == "1" else f" [{unit}]"))
-        axes.set_title(str(variable.attrs.get("long_name", name)))
 
     def _logarithmic(self, dataset: xr.Dataset) -> bool:
         time = np.asarray(dataset["time"].values, float)
-        early = bool((time > 0).sum() > 1 and np.median(time) < _EARLY * time.max())
+        early = bool((time > 0).sum() > 1 and np.median(time) < EARLY * time.max())
         return early if self.log_depth is None else self.log_depth
 
     def refusal(self, dataset: xr.Dataset) -> str | None:
@@ -99,7 +92,24 @@ class Observables(AbstractFigure):
         named = [str(dataset[name].attrs.get("long_name", name)) for name in observables(dataset)]
         symbols = " and ".join(symbol(dataset, d) for d in sweep_dims(dataset))
         swept = f", for {len(members(dataset))} members of a sweep over {symbols}" if symbols else ""
-        return f"Against depth{swept}: {', '.join(named)}."
+        marked = events(dataset).words() if self.events else ""
+        return f"Against depth{swept}: {', '.join(named)}.{marked}"
+
+
+def curves(axes: Axes, dataset: xr.Dataset, name: str, ink: Palette) -> None:
+    """One observable of all members against depth, with the scale, label and title that follow from what it is."""
+    variable = dataset[name]
+    time = np.asarray(dataset["time"].values, float)
+    for at in members(dataset):
+        value = np.asarray(variable.isel(at).values, float)
+        value = np.where(np.abs(value) <= LARGEST, value, np.nan)
+        alone = np.isfinite(value).sum() == 1
+        axes.plot(time, value, marker="o" if alone else None, **ink.pen(at))
+    positive = bool(variable.attrs.get("positive", False))
+    _value_axis(axes, np.concatenate([line.get_ydata() for line in axes.lines]), positive)
+    unit = str(variable.attrs.get("units", "1"))
+    axes.set_ylabel(str(variable.attrs.get("symbol", name)) + ("" if unit == "1" else f" [{unit}]"))
+    axes.set_title(str(variable.attrs.get("long_name", name)))
 
 
 def _value_axis(axes: Axes, values: Float[np.ndarray, " m"], positive: bool) -> None:

@@ -42,7 +42,7 @@ class Timelapse(AbstractFigure):
 
     def draw(self, dataset: xr.Dataset) -> Figure:
         shown = paths(dataset, self.members, self.frames)
-        view, norm = _flat(views(dataset, shown)), depth_norm(shown)
+        view, norm = flat(views(dataset, shown)), depth_norm(shown)
         stops = [moments(p, self.panels) for p in shown]
         columns = max(len(s) for s in stops)
         if len(shown) == 1:
@@ -85,7 +85,7 @@ def moments(path: Path, count: int) -> list[int]:
     return sorted({0, len(motion) - 1} | near)
 
 
-def _flat(seen: tuple[AbstractView, ...]) -> AbstractView:
+def flat(seen: tuple[AbstractView, ...]) -> AbstractView:
     """The first view that does not spend an axis on depth."""
     return next(view for view in seen if not view.shows_depth)
 

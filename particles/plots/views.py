@@ -23,7 +23,9 @@ from .paths import Path, depth_label
 from .sight import facing
 
 _INK = "0.55"
-_FAINT = "0.86"
+FAINT = "0.86"
+"""The gray of what is drawn around tokens and is not to be looked at."""
+
 _MARGIN = 1.06
 _NARROW = 1.6  # inches; a compass would hide what it points at
 _STEM = {"arrowstyle": "-", "color": _INK, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
@@ -74,17 +76,30 @@ class Globe(AbstractView):
         return x @ self.toward >= 0
 
     def frame(self, axes: Axes) -> None:
-        lines = self.radius * _graticule()
-        faces = (lines @ self.toward >= 0)[..., None]
-        near = np.where(faces, lines @ self._paper().T, np.nan)
-        axes.add_collection(LineCollection(list(near), colors=_FAINT, linewidths=0.4, zorder=1), autolim=False)
-        axes.add_patch(Circle((0, 0), self.radius, fill=False, edgecolor=_INK, linewidth=0.6, zorder=1))
-        _square(axes, np.zeros(2), self.radius * _MARGIN)
-        axes.set_axis_off()
+        near = LineCollection(self.graticule(), colors=FAINT, linewidths=0.4, zorder=1)
+        axes.add_collection(near, autolim=False)
+        self.outline(axes)
         if panel_width(axes) > _NARROW:
             self._compass(axes, 0.97, 9.0)
         elif place(axes)[0] == 0:  # once for all narrow panels: they are seen from the same side
             self._compass(axes, 1.15, 6.0)
+
+    def graticule(self) -> list[Float[np.ndarray, "m 2"]]:
+        """Meridians and parallels on paper, NaN where they are on the far side."""
+        lines = self.radius * _graticule()
+        return list(np.where((lines @ self.toward >= 0)[..., None], lines @ self._paper().T, np.nan))
+
+    def outline(self, axes: Axes) -> None:
+        """The rim and the limits, which are the same from wherever the sphere is looked at."""
+        axes.add_patch(Circle((0, 0), self.radius, fill=False, edgecolor=_INK, linewidth=0.6, zorder=1))
+        _square(axes, np.zeros(2), self.radius * _MARGIN)
+        axes.set_axis_off()
+
+    def turned(self, angle: float) -> "Globe":
+        """The same sphere seen from further east by an angle."""
+        cos, sin = np.cos(angle), np.sin(angle)
+        x, y, z = self.toward
+        return Globe(np.array([cos * x - sin * y, sin * x + cos * y, z]), self.radius)
 
     def _compass(self, axes: Axes, aside: float, points: float) -> None:
         """The three coordinate axes, of a fixed size in points, in the lower left corner.

@@ -52,7 +52,9 @@ class Record:
             if stored.sizes["time"] < frames:
                 raise Damaged(f"{self.path} has {stored.sizes['time']} of {frames} committed frames: it is damaged")
             stored = stored.isel(time=slice(0, frames))
-        return stored.assign_coords(labels).assign_attrs(status=self.status)
+        ended = [m["depth"] if m["status"] == "stopped" else None for m in self.manifest.get("members", ())]
+        stops = {"stops": ended} if any(depth is not None for depth in ended) else {}
+        return stored.assign_coords(labels).assign_attrs(status=self.status, **stops)
 
     @property
     def status(self) -> str:

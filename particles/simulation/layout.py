@@ -4,11 +4,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
+
 from ..declaration import described
+from ..dynamics import AbstractFlow
 from ..integration import Plan
 from ..record import Layout, Variable
 from .grid import Dimension, Member
 
+JUMPS = 100  # more of them are not told
 SYMBOLS = {name: rf"$\{name}$" for name in ("alpha", "beta", "delta", "kappa", "rho", "sigma", "tau")}
 SYMBOLS |= {"dt": r"$\Delta t$", "overlap": "$g_0$", "exponent": "$a$", "k": "$k$", "friction": r"$\lambda$"}
 
@@ -19,6 +23,7 @@ def layout(
     """The record of members that share a plan's grid, wide enough for the largest of them."""
     kept = [len(range(m.x0.shape[0])[plan.kept(m.x0.shape[0])]) for m in members]
     sizes = {"token": max(kept), "dim": max(m.x0.shape[1] for m in members)}
+    sizes |= {"key": sizes["token"], "head": max(m.flow.law.heads for m in members)}
     variables = {}
     if plan.tokens:
         words = {"long_name": "tokens", "symbol": "$x$", "units": "position"}
@@ -41,6 +46,14 @@ def layout(
         symbol = SYMBOLS.get(dimension.name, dimension.name.replace("_", " "))
         coordinates[dimension.name] = (dimension.coordinate(), {"path": dimension.path, "symbol": symbol})
     return Layout(coordinates, variables, plan.frames, plan.chunk, dtype, attributes)
+
+
+def jumps(flow: AbstractFlow, plan: Plan) -> list[float]:
+    """The depths up to the last one at which the law jumps, the first hundred of them."""
+    found, t = [], jnp.zeros_like(plan.until)
+    while len(found) < JUMPS and (t := flow.next_jump(t)) <= plan.until:
+        found.append(float(t))
+    return found
 
 
 def caption(content: Mapping[str, Any]) -> str:

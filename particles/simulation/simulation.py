@@ -39,7 +39,7 @@ from .grid import Dimension, Member, combinations, dimensions
 from .identity import foreign_code, foreign_modules, start_digest, with_files
 from .journal import Journal
 from .keeping import AbstractKeeping, Keeping, Together
-from .layout import caption, layout
+from .layout import caption, jumps, layout
 from .loop import Interrupted, Loop
 from .mesh import Mesh
 from .pieces import clear, laid_out
@@ -193,6 +193,7 @@ class Simulation(AbstractExperiment):
             "sources": ", ".join(sources_of(self)),
         }
         attributes |= {"radius": space["radius"]} if "radius" in space else {}
+        attributes |= {"jumps": jumps(self.flow, self.plan)} if self.flow.law.jumps else {}
         return layout(self.plan, members, self.dimensions if swept is None else swept, self.precision, attributes)
 
     def budget(self, members: list[Member], shape: Layout) -> Budget:

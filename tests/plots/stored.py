@@ -86,7 +86,19 @@ def numbers_only(dataset=None):
     return (run() if dataset is None else dataset).drop_vars("tokens").drop_dims(["token", "dim"], errors="ignore")
 
 
+def attending(beta=4.0, heads=2, n=8):
+    """A run that has kept its attention weights, those of softmax, at as many temperatures as there are heads."""
+    dataset = run(n=n, frames=4)
+    x = dataset["tokens"].values
+    logits = beta * np.arange(1, heads + 1)[:, None, None] * np.einsum("tid,tjd->tij", x, x)[:, None]
+    w = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    words = {"long_name": "attention", "symbol": "$w_{ij}$"}
+    dataset["attention"] = (("time", "head", "token", "key"), w / w.sum(axis=-1, keepdims=True), words)
+    return dataset
+
+
 SAMPLES = {
+    "with attention": attending,
     "circle": lambda: run(d=2),
     "sphere": run,
     "high sphere": lambda: run(d=12),

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from matplotlib.colors import to_hex
 
-from particles.chart import Curves, Map, written
+from particles.chart import Curves, Map, fitted, written
 from particles.plots import figures, save, styled, suitable
 
 X = np.array([4.0, 16.0, 64.0])
@@ -80,6 +80,34 @@ def test_what_has_no_place_is_left_out():
     lost = {"bound": ("n", [1.0, np.inf, np.nan], {"long_name": "lost"})}
     [axes] = drawn(Curves("n", ("bound",), log="y"), **lost).figure.axes
     assert np.isfinite(axes.lines[0].get_ydata()).sum() == 1
+
+
+def test_a_fitted_slope_is_that_of_the_marks_and_stands_in_the_legend():
+    x = np.geomspace(4, 64, 5)
+    assert fitted(x, 3 * x**-0.5) == pytest.approx(-0.5)
+    assert fitted(x, np.append(3 * x[:-1] ** -2.0, np.nan)) == pytest.approx(-2.0)
+    assert np.isnan(fitted(x[:1], x[:1])) and np.isnan(fitted(x, 0 * x))
+    found = np.array([fitted(X, values) for values in np.array([[0.5, 0.12, 0.03], [0.25, 0.07, 0.02]])])
+    more = {"slope": ("k", found)}
+    [axes] = drawn(Curves("n", ("error",), by="k", log="xy", fits=("slope",)), **more).figure.axes
+    lines = [line for line in axes.lines if str(line.get_label()).startswith("slope")]
+    assert [line.get_label() for line in lines] == [f"slope {one:.2f} fitted" for one in found]
+    for line, one in zip(lines, found, strict=True):
+        (x0, x1), (y0, y1) = line.get_data()
+        assert np.log(y1 / y0) / np.log(x1 / x0) == pytest.approx(one)
+    y = lines[0].get_ydata()
+    assert np.sqrt(y[0] * y[1]) == pytest.approx((0.5 * 0.12 * 0.03) ** (1 / 3))  # the middle of the marks
+    assert "slope -1.01 fitted" in [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_a_path_over_a_plane_ends_in_a_filled_point():
+    way = {"east": ("step", [4.0, 20.0, 60.0]), "north": ("step", [1.0, 1.5, 2.0])}
+    axes = drawn(Map("n", "k", "plane", path=("east", "north")), **way).figure.axes[0]
+    line, start, end = axes.lines
+    np.testing.assert_array_equal(line.get_xdata(), way["east"][1])
+    np.testing.assert_array_equal(line.get_ydata(), way["north"][1])
+    assert (start.get_markerfacecolor(), end.get_markerfacecolor()) == ("none", "white")
+    assert (start.get_xdata()[0], end.get_xdata()[0]) == (4.0, 60.0)
 
 
 def test_a_missing_variable_and_a_record_without_chart_are_refused():

@@ -20,27 +20,32 @@ from particles.plots import (
 )
 from particles.plots.paths import path, picked, written
 
-SERVED = {
-    "numbers only": {"observables"},
-    "numbers of a sweep": {"observables"},
-    "line": {"observables", "trajectories", "merge_tree"},
-    "sweep of lines": {"observables", "trajectories", "merge_tree"},
-    "one frame": {"observables", "trajectories", "timelapse", "cosines"},
-    "product": {"observables", "trajectories", "timelapse", "cosines"},
-    "one frame on a line": {"observables", "trajectories"},
-    "one token": {"observables", "trajectories", "timelapse"},
-    "one token in the plane": {"observables", "trajectories", "timelapse"},
-}
-"""Which kinds serve a sample; all that are for runs, where nothing is said."""
-
+NUMBERS, LINE = {"observables"}, {"observables", "trajectories", "merge_tree", "density"}
 OF_RUNS = {"trajectories", "timelapse", "observables", "cosines", "merge_tree"}
+SERVED = {
+    "numbers only": NUMBERS,
+    "numbers of a sweep": NUMBERS,
+    "line": LINE,
+    "sweep of lines": LINE,
+    "high sphere": OF_RUNS,
+    "one frame": {"observables", "trajectories", "timelapse", "cosines"},
+    "product": {"observables", "trajectories", "timelapse", "cosines", "ellipses"},
+    "one frame on a line": {"observables", "trajectories"},
+    "one token": {"observables", "trajectories", "timelapse", "density"},
+    "one token in the plane": {"observables", "trajectories", "timelapse"},
+    "with attention": {*OF_RUNS, "density", "attention", "attention_graph"},
+    **{name: {*OF_RUNS, "ellipses"} for name in ("plane", "ball", "sweep of planes", "blown up")},
+}
+"""Which kinds serve a sample; where nothing is said, those for runs and the density of a circle or a sphere."""
+
+OTHERS = {"chart", "density", "ellipses", "attention", "attention_graph"}
 
 
 @pytest.mark.parametrize("sample", stored.SAMPLES)
 def test_every_figure_draws_every_dataset_it_does_not_refuse(sample):
     dataset = stored.SAMPLES[sample]()
     before = dict(matplotlib.rcParams)
-    assert set(suitable(dataset)) == SERVED.get(sample, OF_RUNS)
+    assert set(suitable(dataset)) == SERVED.get(sample, {*OF_RUNS, "density"})
     for name, plate in figures(dataset):
         assert isinstance(plate.figure, Figure), name
         assert plate.figure.axes, name
@@ -53,7 +58,7 @@ def test_every_figure_draws_every_dataset_it_does_not_refuse(sample):
 
 
 def test_kinds_are_found_by_their_name():
-    assert set(kinds()) == {*OF_RUNS, "chart"}
+    assert set(kinds()) == OF_RUNS | OTHERS
     assert set(kinds().values()) == set(family(AbstractFigure).values())
     with pytest.raises(ValueError, match=r"unknown figure `trajectory`.*Did you mean `trajectories`"):
         kind("trajectory")
@@ -79,6 +84,11 @@ def test_figures_come_in_the_order_asked_for_and_faults_before_the_first():
         ("observables", stored.run() * np.nan, "all values of this dataset are NaN"),
         ("observables", stored.run()[["tokens"]], "needs an observable; name some in `plan.watch`"),
         ("trajectories", stored.run().isel(time=slice(0)), "at least one token and one frame"),
+        ("attention", stored.run(), "needs the observable `attention`; add it to `plan.watch`"),
+        ("attention_graph", stored.attending().drop_vars("tokens"), "needs stored tokens; set `plan.tokens = true`"),
+        ("density", stored.run(d=5), "for the circle, the line and the sphere of R^3; got Sphere of dimension 5"),
+        ("ellipses", stored.run(), "for clouds in free space or in a ball; on a sphere use `trajectories`"),
+        ("ellipses", stored.run(space="Euclidean", d=1), "two tokens of dimension 2 or more; use `trajectories`"),
     ],
 )
 def test_refusals_name_what_would_help(name, dataset, message):
