@@ -42,7 +42,7 @@ def run() -> dict[str, float]:
 def minutes(rounds: int) -> Measured:
     found = run()
     note = f"at the end {100 * found['near']:.0f} % of pairs within 8 degrees, mean cosine {found['cosine']:.3f}"
-    return Measured(found["minutes"], "to depth 30, figures drawn", "-", note)
+    return Measured(found["minutes"], "to depth 16, figures drawn", "-", note)
 
 
 def memory(rounds: int) -> Measured:
