@@ -145,7 +145,7 @@ def test_tokens_that_part_are_left():
     assert met_in(repelled, x)[1].moving == 11
     twice = jnp.concatenate([on_sphere(6), on_sphere(6)])
     assert met_in(repelled, twice)[1].moving == 6
-    np.testing.assert_allclose(met_in(repelled, twice)[0], twice, rtol=0, atol=4e-16)  # the mean of two equals, on space
+    np.testing.assert_allclose(met_in(repelled, twice)[0], twice, rtol=0, atol=4e-16)  # the mean of two equals
 
 
 def test_a_merger_keeps_masses_and_their_mean():
