@@ -178,13 +178,13 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 sys.argv = ["particles", "run", "trial.toml", "--quiet", "--no-figures", "plan.chunk=100", "start.tokens=9"]
 import particles.machine
 particles.machine.prepare()
-import particles.simulation.loop as loop
-write = loop.Writer.append
+from particles.record import Writer
+write = Writer.append
 def limited(writer, *what):
     if writer.frames == 200:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     write(writer, *what)
-loop.Writer.append = limited
+Writer.append = limited
 import particles.__main__
 particles.__main__.main()
 """
