@@ -197,7 +197,7 @@ def test_a_piece_at_which_workers_are_lost_is_tried_again_and_then_named(tmp_pat
 
     def losing(loop, flag, facts):
         if loop.layout.variables["tokens"].shape == (6, 3):
-            loop.journal.open_segment(0, facts)
+            loop.keeping.journal.open_segment(0, facts)
             raise RuntimeError("no memory")
         run(loop, flag, facts)
 
