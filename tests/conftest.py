@@ -30,7 +30,7 @@ import pytest  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 if os.environ["JAX_PLATFORMS"] == "cpu":
-    jax.config.update("jax_num_cpu_devices", 1)  # for systems that are shared by devices; all else runs on the first
+    jax.config.update("jax_num_cpu_devices", 3)  # for systems that are shared by devices; all else runs on the first
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

@@ -204,6 +204,15 @@ def test_a_batch_of_keys_and_float32():
     assert np.abs(finals[0] - finals[1]).max() > 0.1
 
 
+def test_constant_steps_come_to_the_end_in_float32():
+    """Beyond depth 1 a step of 0.05 and what may be off its end are closer than two neighboring numbers."""
+    x, plan = on_sphere(4).astype(jnp.float32), pt.Plan(until=2.0, save=2, solver="Heun", dt=0.05, max_steps=60)
+    flow = pt.NoisyFlow(pt.Sphere(), pt.Attention(), pt.noises.Brownian(0.3))
+    run = pt.solve(flow, x, plan, key=jax.random.key(0))
+    assert run.tokens.dtype == jnp.float32 and run.complete().status == 1
+    assert int(run.steps) == 40 and float(run.depth) == 2.0
+
+
 FLOW = simulation(pt.noises.Brownian(0.3)).flow
 
 

@@ -204,7 +204,7 @@ class Stopping(diffrax.AbstractStepSizeController):
         keep, _, t1_next, jump, moved, result = self.controller.adapt_step_size(
             t0, t1, y0, y1_candidate, args, y_error, error_order, inner
         )
-        whole = t1 > target - NEAR * dt  # the step, or what was left of it, is done
+        whole = t1 >= target - NEAR * dt  # the step, or what was left of it, is done; in float32 the two may be one
         inner = jax.tree.map(lambda old, new: jnp.where(whole, new, old), inner, moved)
         target = jnp.where(whole, t1_next, target)
         return keep, t1, self.stops.cut(t1, target), jump, (inner, target, dt), result
