@@ -35,7 +35,7 @@ def main() -> int:
     )  # fmt: skip
     rows = [row for subject in subjects for row in subject.ROWS]
     chosen = [row for row in rows if options.only is None or row.name.startswith(options.only)]
-    chosen = [row for row in chosen if options.skip is None or not row.name.startswith(options.skip)]
+    chosen = [row for row in chosen if not row.name.startswith(tuple(options.skip))]
     if not chosen:
         names = ", ".join(row.name for row in rows)
         print(f"no row is called {options.only!r}; there are {names}", file=sys.stderr)
@@ -55,7 +55,7 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", metavar="NAME", help="only the rows whose name begins so")
-    parser.add_argument("--skip", metavar="NAME", help="all but the rows whose name begins so")
+    parser.add_argument("--skip", metavar="NAME", action="append", default=[], help="not the rows whose name begins so")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} rounds in place of {ROUNDS}")
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the results there too")
     parser.add_argument("--page", metavar="DIR", type=pathlib.Path, help="write performance.md and its pictures there")

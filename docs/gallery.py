@@ -57,6 +57,8 @@ def picture(config: pathlib.Path) -> str:
 def page() -> str:
     parts = [HEAD]
     for config in configs():
+        if not (IMAGES / f"{config.stem}.png").exists():
+            continue
         line = " ".join(command(config))
         parts.append(f"## {config.stem}\n\n{words(config)}\n\n```bash\n{line}\n```\n")
         parts.append(f"![{config.stem}](images/gallery/{config.stem}.png)\n")
@@ -71,6 +73,7 @@ def main() -> None:
     chosen = [config for config in configs() if options.only is None or config.stem in options.only]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as several:
         for name in several.map(picture, chosen):
+            PAGE.write_text(page())
             print(name, flush=True)
     PAGE.write_text(page())
 
