@@ -17,7 +17,7 @@ from .picture import Picture, has_tokens, thinned
 from .shape import toward
 from .source import Source
 from .thinning import Thinning, thinning
-from .words import plain
+from .words import follows_tokens, plain
 
 MOST_BYTES = 20_000_000
 """Most bytes of a page."""
@@ -38,7 +38,7 @@ def payload(shown: Source, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
     """
     dataset = shown.dataset
     fields = _fields(dataset)
-    columns = (min(dataset.sizes.get("dim", 1), 3) if "tokens" in dataset else 1) + len(fields)
+    columns = (min(dataset.sizes.get("dim", 1), 3) if follows_tokens(dataset) else 1) + len(fields)
     thin = thinning(dataset, columns, _SHARE * most_bytes)
     dataset = thin.apply(dataset)
     every = members(dataset)

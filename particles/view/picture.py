@@ -11,6 +11,7 @@ import xarray as xr
 from ..plots.paths import LARGEST, Index, picked
 from .packing import grid
 from .shape import Shape, shape
+from .words import follows_tokens
 
 SIMILAR = 512
 """Most tokens of which a matrix of all pairs is shown."""
@@ -50,7 +51,7 @@ class Picture:
 
 def has_tokens(dataset: xr.Dataset) -> bool:
     """Whether there is a token at a depth."""
-    return "tokens" in dataset and 0 not in dataset["tokens"].shape and "time" in dataset["tokens"].dims
+    return follows_tokens(dataset) and 0 not in dataset["tokens"].shape
 
 
 def _positions(part: xr.Dataset, frames: list[int], tokens: list[int]) -> np.ndarray:

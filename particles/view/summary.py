@@ -13,6 +13,7 @@ import xarray as xr
 from ..analysis.merge_tree import MergeTree
 from ..integration import Status
 from ..plots.paths import observables
+from .words import follows_tokens
 
 SAME = 1e-9
 """Relatively: what varies by less is said to be conserved, and what goes back by less to be monotone."""
@@ -29,7 +30,7 @@ def beginning(dataset: xr.Dataset, settings: Mapping[str, Any]) -> str:
     place = {"Sphere": "on the unit sphere", "Ball": "in a ball", "Euclidean": "", "": ""}.get(space, f"in {space}")
     if space == "Sphere" and float(dataset.attrs.get("radius", 1.0)) != 1.0:
         place = f"on the sphere of radius {number(dataset.attrs['radius'])}"
-    if "tokens" not in dataset:
+    if not follows_tokens(dataset):
         return "The run kept no tokens; what it watched is below."
     n, d = dataset.sizes["token"], dataset.sizes["dim"]
     dims = "dimension" if d == 1 else "dimensions"

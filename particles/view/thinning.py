@@ -11,6 +11,7 @@ import math
 import xarray as xr
 
 from ..plots.paths import picked, sweep_dims
+from .words import follows_tokens
 
 MEMBERS = 256
 """Most members of a sweep on a page."""
@@ -50,7 +51,7 @@ def thinning(dataset: xr.Dataset, columns: int, room: float) -> Thinning:
     """
     members = _members(dataset)
     count = math.prod(len(kept) for kept in members.values())
-    frames, tokens = dataset.sizes.get("time", 0), dataset.sizes.get("token", 0) if "tokens" in dataset else 0
+    frames, tokens = dataset.sizes.get("time", 0), dataset.sizes.get("token", 0) if follows_tokens(dataset) else 0
     fit = room / (count * columns * 2 * 4 / 3)  # base64 writes three bytes as four letters
     kept_frames = frames
     if tokens and frames * tokens > fit:

@@ -2,6 +2,8 @@
 
 import re
 
+import xarray as xr
+
 _LETTERS = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "Delta": "Δ", "epsilon": "ε", "kappa": "κ", "lambda": "λ",
     "mu": "μ", "nu": "ν", "rho": "ρ", "sigma": "σ", "tau": "τ", "theta": "θ", "omega": "ω", "infty": "∞",
@@ -16,3 +18,8 @@ def plain(text: str) -> str:
     text = re.sub(r"\\([A-Za-z]+)", lambda found: _LETTERS.get(found[1], found[1]), text)
     text = re.sub(r"_\{?(\d+)\}?", lambda found: found[1].translate(_LOW), text)
     return re.sub(r"[{}]", "", text)
+
+
+def follows_tokens(dataset: xr.Dataset) -> bool:
+    """Whether tokens are kept; a study may have a variable of that name that counts them."""
+    return "tokens" in dataset and {"time", "token", "dim"} <= set(dataset["tokens"].dims)

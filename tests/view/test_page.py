@@ -198,3 +198,9 @@ def test_a_result_shows_itself_in_a_notebook():
     assert "<b>&lt;b&gt;</b>" in shown_still and "data:image/png;base64,iVBOR" in shown_still and "<li>" in shown_still
     frame = view(dataset, height=300)._repr_html_()
     assert frame.startswith('<iframe sandbox="allow-scripts"') and "height:300px" in frame and "<script" not in frame
+
+
+def test_a_study_that_counts_tokens_keeps_none():
+    along = ("radius", np.arange(3.0))
+    counts = xr.Dataset({"tokens": along, "worst": along}, {"radius": [1, 2, 3]})
+    assert "The run kept no tokens" in page(counts.assign_attrs(name="worst"))
