@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ..declaration import option
 from .auto import Auto
-from .base import AbstractDevices, AbstractPair, AbstractSummation, Gathered, length
+from .base import AbstractPair, AbstractSummation, Gathered, length
 from .devices import Devices, devices
 
 
@@ -58,16 +58,6 @@ class Sharded(AbstractSummation):
         self, pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "m k"]
     ) -> Gathered:
         return self.summation.around(self.mesh, pair, rows, columns, values)
-
-    def around(
-        self,
-        devices: AbstractDevices,
-        pair: AbstractPair,
-        rows: PyTree[Array],
-        columns: PyTree[Array],
-        values: Float[Array, "m k"],
-    ) -> Gathered:
-        return self.summation.around(devices, pair, rows, columns, values)
 
     def chosen(self, n: int, m: int, itemsize: int) -> AbstractSummation:
         mesh = self.mesh
