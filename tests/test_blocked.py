@@ -1,5 +1,6 @@
 """Tiles: which are left out, how large they are, and scores of another precision."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 
 import particles as pt
 from particles.laws import measure
+from particles.laws.composed import Weighed
+from particles.laws.pair import Tokens
 
 ZERO, M = jnp.zeros(()), 24
 
@@ -50,3 +53,45 @@ def test_scores_of_another_precision_are_as_good_as_they_can_be(scores, unit):
         assert error > 2.0**-52
     with pytest.raises(ValueError, match="float64, float32 or bfloat16; got 'int8'"):
         pt.Blocked(scores="int8")
+
+
+@pytest.mark.parametrize("n", [5, 19, 28])
+def test_a_tile_that_serves_both_ways_gives_what_all_pairs_give(n):
+    """One block, an odd number of them, and even numbers made odd."""
+    x = pt.Sphere().uniform(jax.random.key(1), n, 3)
+    w = jax.random.normal(jax.random.key(2), x.shape)
+
+    @eqx.filter_jit
+    def found(law, way):
+        value, pull = jax.vjp(lambda x: law(ZERO, x, way), x)
+        return value, *pull(w)
+
+    law = pt.Attention(pt.DotProduct(4.0), normalizer=pt.Mean())
+    for one, other in zip(found(law, pt.Blocked(7, 7)), found(law, pt.Dense()), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12 * n)
+
+
+def test_tiles_serve_both_ways_only_where_both_see_each_other_alike(monkeypatch):
+    n, rows = 24, Tokens.of(pt.Sphere().uniform(jax.random.key(1), 24, 3))
+    mirrored = lambda law: law.head(rows.position, pt.Dense()).meeting.pair.mirrored(rows, rows)  # noqa: E731
+    dot = pt.DotProduct(4.0)
+    assert mirrored(pt.Attention(dot)) and mirrored(pt.Attention(pt.SquaredDistance(1.0)))
+    turned = pt.DotProduct(4.0, form=np.roll(np.eye(3), 1, axis=0))
+    masses = pt.Masses(np.arange(1, n + 1) / (n * (n + 1) / 2))
+    for law in (pt.Attention(turned), pt.Attention(dot, pt.Causal()), pt.Attention(dot, masses)):
+        assert not mirrored(law)
+        expected = law(ZERO, rows.position, pt.Dense())
+        np.testing.assert_allclose(law(ZERO, rows.position, pt.Blocked(7, 7)), expected, rtol=0, atol=1e-13)
+        with monkeypatch.context() as broken:  # the negative control: as if they did
+            broken.setattr(Weighed, "mirrored", lambda *_: True)
+            assert np.abs(law(ZERO, rows.position, pt.Blocked(7, 7)) - expected).max() > 1e-3
+    pair = pt.Attention(dot).head(rows.position, pt.Dense()).meeting.pair
+    assert not pair.mirrored(rows, Tokens.of(-rows.position))
+
+
+def test_the_circle_of_blocks():
+    for n in (1, 7, 832, 833, 1665, 4096, 100_000):
+        count, side = pt.Blocked().circle(n)
+        assert count % 2 and count * side >= n and side <= 832
+        assert count * side < 1.1 * n or n < 100
+    assert pt.Blocked(rows=3, columns=2).circle(7) == (5, 2)

@@ -99,6 +99,9 @@ class Weighed(AbstractWeighed):
         known = [part for part in parts if part is not None]
         return functools.reduce(jnp.logical_and, known) if known else None
 
+    def mirrored(self, rows: Tokens, columns: Tokens) -> bool:
+        return self.symmetric and rows.position is columns.position and self.density(rows, columns) is None
+
     def products(self, rows: Tokens, columns: Tokens) -> Bilinear:
         if self.shift is not None:
             raise Unserved("each pair has a number of its own added to its logit")

@@ -93,6 +93,10 @@ class AbstractPair(Declared):
         """Whether any of the rows may see any of the columns, from a look at the ends of both; None for always."""
         return None
 
+    def mirrored(self, rows: PyTree[Array], columns: PyTree[Array]) -> bool:
+        """Whether rows and columns are known to be the same tokens, and the logits a symmetric matrix."""
+        return False
+
     def bilinear(self, rows: PyTree[Array], columns: PyTree[Array]) -> Bilinear:
         """The logits as products of row and column, less the level.
 

@@ -4,8 +4,8 @@ Rows are cut into blocks; each block walks over the blocks of columns and merges
 tokens needs to be a multiple of its block: the tail is padded with rows that are thrown away and columns whose logit
 is -inf. Reverse mode computes a tile again instead of keeping its scores.
 
-A tile in which nobody sees anybody is skipped. That a pair may score the same both ways is not used: on processors the
-second use of a tile costs more than its exponentials.
+A tile in which nobody sees anybody is skipped. Where pairs score alike both ways, a tile serves its columns too: half
+the logits and half the exponentials.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from .base import AbstractPair, AbstractSummation, Gathered, closed, length, not
 # overflow, even added up, nor vanish.
 TAME = 0.45
 TILE = 2**20  # pairs in a tile
+SIDE, STEP = 832, 16  # the largest side of a tile that serves both ways, and what it is a multiple of: the fastest
 
 
 class Blocked(AbstractSummation):
@@ -38,7 +39,7 @@ class Blocked(AbstractSummation):
     Cost
     ----
     O(n m (d + k)) time, O(n k + rows * columns) memory; about half the tiles for a causal measure, those near the
-    diagonal for a window.
+    diagonal for a window, and for a score that is symmetric by its form with tokens that all see each other.
 
     Source
     ------
@@ -59,6 +60,13 @@ class Blocked(AbstractSummation):
         columns = min(self.columns or max(2048, TILE // max(n, 1)), m)
         return min(self.rows or max(1, TILE // columns), n), columns
 
+    def circle(self, n: int) -> tuple[int, int]:
+        """How n tokens that score each other alike are cut: an odd number of blocks, and the tokens in each."""
+        given = [size for size in (self.rows, self.columns) if size]
+        count = -(-n // min(given or [SIDE])) | 1
+        size = -(-n // count)
+        return count, size if given or count == 1 else -(-size // STEP) * STEP
+
     def gather(
         self, pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "m k"]
     ) -> Gathered:
@@ -68,7 +76,9 @@ class Blocked(AbstractSummation):
             gathered = walk(closed)
         else:
             tame = bound < TAME * jnp.log(jnp.finfo(values.dtype).max)
-            gathered = jax.lax.cond(tame, lambda: walk(_summed), lambda: walk(closed))
+            both_ways = pair.mirrored(rows, columns)
+            summed = lambda: self._mirrored(pair, rows, columns, values) if both_ways else walk(_summed)  # noqa: E731
+            gathered = jax.lax.cond(tame, summed, lambda: walk(closed))
         return raised(gathered, pair.level())
 
     def _walked(
@@ -82,7 +92,8 @@ class Blocked(AbstractSummation):
         """Block of rows by block of rows, each past all blocks of columns."""
         n, m = length(rows), length(columns)
         height, width = self.tile(n, m)
-        row_blocks, column_blocks = _blocks(rows, height), _blocks((columns, values, jnp.ones(m, bool)), width)
+        real = jnp.arange(-(-m // width) * width) < m
+        row_blocks, column_blocks = _blocks(rows, height), _blocks((columns, values, real), width)
 
         @jax.checkpoint
         def visit(gathered: Gathered, row_block: PyTree[Array], column_block: PyTree[Array]) -> Gathered:
@@ -104,12 +115,50 @@ class Blocked(AbstractSummation):
 
         return _rejoined(jax.lax.map(one_row_block, row_blocks), n)
 
+    def _mirrored(
+        self, pair: AbstractPair, rows: PyTree[Array], columns: PyTree[Array], values: Float[Array, "n k"]
+    ) -> Gathered:
+        """Blocks of tokens in a circle: each meets itself, and those up to half the way round on behalf of both.
+
+        A token repeated at the end holds nothing, and what it gathers is thrown away.
+        """
+        n = length(rows)
+        count, side = self.circle(n)
+        row_blocks, column_blocks = _blocks(rows, side, count), _blocks(columns, side, count)
+        held = jnp.concatenate([values, jnp.ones((n, 1), values.dtype)], axis=1)
+        held = _blocks(jnp.pad(held, [(0, count * side - n), (0, 0)]), side)
+
+        def weights(row_block: PyTree[Array], column_block: PyTree[Array]) -> Float[Array, "side side"]:
+            return jnp.exp(pair.logits(row_block, column_block).astype(values.dtype))
+
+        @jax.checkpoint
+        def alone(blocks: PyTree[Array]) -> Float[Array, "side held"]:
+            row_block, column_block, held = blocks
+            return weights(row_block, column_block) @ held
+
+        @jax.checkpoint
+        def together(blocks: PyTree[Array]) -> tuple[Float[Array, "side held"], Float[Array, "held side"]]:
+            row_block, here, column_block, there = blocks
+            both = weights(row_block, column_block)
+            return both @ there, here @ both
+
+        @jax.checkpoint
+        def apart(sums: Float[Array, "count side held"], way: Array) -> tuple[Float[Array, "count side held"], None]:
+            others = jax.tree.map(lambda leaf: jnp.roll(leaf, -way, axis=0), (column_blocks, held))
+            for_rows, for_columns = jax.lax.map(together, (row_blocks, jnp.swapaxes(held, 1, 2), *others))
+            return sums + for_rows + jnp.roll(jnp.swapaxes(for_columns, 1, 2), way, axis=0), None
+
+        sums = jax.lax.map(alone, (row_blocks, column_blocks, held))
+        sums = _rejoined(jax.lax.scan(apart, sums, jnp.arange(1, count // 2 + 1))[0], n)
+        return Gathered(jnp.zeros_like(sums[:, -1]), sums[:, -1], sums[:, :-1])
+
     def chosen(self, n: int, m: int, itemsize: int) -> AbstractSummation:
         return self
 
     def memory(self, n: int, m: int, k: int, itemsize: int) -> int:
         height, width = self.tile(n, m)
-        return itemsize * (3 * height * width + (2 * n + m) * (k + 2))
+        tile = max(height * width, self.circle(n)[1] ** 2 if n == m else 0)
+        return itemsize * (3 * tile + (4 * n + m) * (k + 2))
 
 
 class _Rounded(AbstractPair):
@@ -132,19 +181,22 @@ class _Rounded(AbstractPair):
     def meets(self, rows: PyTree[Array], columns: PyTree[Array]) -> Array | None:
         return self.pair.meets(rows, columns)
 
+    def mirrored(self, rows: PyTree[Array], columns: PyTree[Array]) -> bool:
+        return self.pair.mirrored(rows, columns)
+
 
 def _summed(logits: Float[Array, "n m"], values: Float[Array, "m k"]) -> Gathered:
     """What rows gather from columns whose logits are too small to overflow: no peak is looked for."""
     return weighed(jnp.zeros(logits.shape[0], logits.dtype), jnp.exp(logits), values)
 
 
-def _blocks(tree: PyTree[Array], size: int) -> PyTree[Array]:
-    """Every leaf with its first axis cut into blocks of a given size, the last one padded with zeros."""
+def _blocks(tree: PyTree[Array], size: int, count: int | None = None) -> PyTree[Array]:
+    """Every leaf with its first axis cut into blocks of a given size, its end repeated where tokens are missing."""
 
     def cut(leaf: Array) -> Array:
-        count = -(-leaf.shape[0] // size)
-        tail = [(0, count * size - leaf.shape[0])] + [(0, 0)] * (leaf.ndim - 1)
-        return jnp.pad(leaf, tail).reshape(count, size, *leaf.shape[1:])
+        blocks = count or -(-leaf.shape[0] // size)
+        tail = [(0, blocks * size - leaf.shape[0])] + [(0, 0)] * (leaf.ndim - 1)
+        return jnp.pad(leaf, tail, mode="edge").reshape(blocks, size, *leaf.shape[1:])
 
     return jax.tree.map(cut, tree)
 
