@@ -27,7 +27,7 @@ from .record.lock import writing
 from .simulation.identity import foreign_code, start_digest, with_files
 from .simulation.journal import Journal
 from .simulation.layout import phrase
-from .simulation.simulation import check_vacant
+from .simulation.making import check_vacant
 
 if TYPE_CHECKING:
     import xarray

@@ -4,6 +4,8 @@ import gc
 import importlib.metadata
 import os
 import pathlib
+import subprocess
+import sys
 import tempfile
 
 # Before JAX is imported. The cache is shared by the workers of a session and by later ones.
@@ -55,6 +57,45 @@ def forgetting():
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY_MAPS:
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture
+def inside(tmp_path, monkeypatch, capsys):
+    """The command line in this process, where it needs none of its own: what it ends with and says, in a new folder."""
+    from particles import machine
+    from particles.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(machine, "prepare", list)  # this process is prepared
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")  # and those that it starts
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["particles", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, end.value.code or 0, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture
+def few_programs(monkeypatch):
+    """Sums over modes of few programs in place of a ladder: a tenth of the compilation, enough for small systems."""
+    from particles.summation.fourier import fourier
+
+    monkeypatch.setattr(fourier, "LADDER", {1: (64,), 2: (64,), 3: (20,)})
+    monkeypatch.setattr(fourier, "SHARE", 1)
+
+
+@pytest.fixture
+def unchecked():
+    """Types are not looked at: what is called has been called by other tests, and here a hundred thousand times."""
+    import jaxtyping
+
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import jax
-import jaxtyping
 import numpy as np
 import pytest
 import xarray as xr
@@ -23,14 +22,6 @@ from particles.record.reader import bibliography
 
 CLAIMS = claims()
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs" / "claims"
-
-
-@pytest.fixture
-def unchecked():
-    """Types are not looked at again: a claim calls what other tests have called, a hundred thousand times."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("unchecked")

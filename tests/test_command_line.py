@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import particles as pt
+from particles import machine
 
 CONFIG = """
 name = "trial"
@@ -81,8 +82,8 @@ except SystemExit as end:
     assert "key.path=value" in done.stdout
 
 
-def test_a_misspelt_key_is_named_with_its_neighbor(folder):
-    done = particles(folder, "run", "trial.toml", "flow.law.score.bata=4")
+def test_a_misspelt_key_is_named_with_its_neighbor(folder, inside):
+    done = inside("run", "trial.toml", "flow.law.score.bata=4")
     assert done.returncode == 2
     assert "flow.law.score.bata: unknown key `bata`" in done.stderr and "Did you mean `beta`?" in done.stderr
     assert "Traceback" not in done.stderr
@@ -104,9 +105,9 @@ def test_a_misspelt_key_is_named_with_its_neighbor(folder):
         (["list", "everything"], 2, "everything"),
     ],
 )
-def test_mistakes_have_their_exit_codes(folder, arguments, code, words):
+def test_mistakes_have_their_exit_codes(folder, inside, arguments, code, words):
     (folder / "x.csv").write_text("1,0,0\nnan,1,0\n")
-    done = particles(folder, *arguments)
+    done = inside(*arguments)
     assert (done.returncode, words in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
 
@@ -156,9 +157,9 @@ def test_a_killed_run_resumes_to_the_same_bits(folder, whole):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_exits_75_and_a_second_writer_is_refused(folder, whole, number):
+def test_a_signal_exits_75_and_a_second_writer_is_refused(folder, inside, number):
     process, run = started(folder, "plan.dt=0.001", "plan.save=4000")
-    second = particles(folder, "resume", run)
+    second = inside("resume", run)
     assert second.returncode == 2
     assert f"process {process.pid}" in second.stderr
     process.send_signal(number)
@@ -170,7 +171,7 @@ def test_a_signal_exits_75_and_a_second_writer_is_refused(folder, whole, number)
     assert np.all(np.isfinite(record.dataset.tokens))
 
 
-def test_a_full_disk_exits_74_and_what_was_committed_opens(folder):
+def test_a_full_disk_exits_74_and_what_was_committed_opens(folder, inside):
     """Stands in for a full disk: no file may grow beyond a size that the block of tokens has."""
     limited = """
 import resource, signal, sys
@@ -194,43 +195,43 @@ particles.__main__.main()
     run = folder / the_run(done)
     assert pt.open(run).dataset.sizes["time"] == 200
     assert np.all(np.isfinite(pt.open(run).dataset.tokens))
-    again = particles(folder, "resume", run, "--quiet", "--no-figures")
+    again = inside("resume", run, "--quiet", "--no-figures")
     assert again.returncode == 0, again.stderr
     assert pt.open(run).dataset.sizes["time"] == 401
 
 
-def test_check_runs_nothing_and_says_what_it_would_need(folder):
-    done = particles(folder, "check", "trial.toml", "start.tokens=5000")
+def test_check_runs_nothing_and_says_what_it_would_need(folder, inside):
+    done = inside("check", "trial.toml", "start.tokens=5000")
     assert done.returncode == 0, done.stderr
     assert "Blocked(" in done.stdout and "memory" in done.stdout and "disk" in done.stdout
     assert 'kind = "Softmax"' in done.stdout
     assert not (folder / "runs").exists()
 
 
-def test_plot_draws_again(whole):
+def test_plot_draws_again(whole, inside):
     run, _ = whole
-    done = particles(run.parent, "plot", run, "cosines", "--format", "pdf", "--out", run.parent / "paper")
+    done = inside("plot", run, "cosines", "--format", "pdf", "--out", run.parent / "paper")
     assert done.returncode == 0, done.stderr
     assert pathlib.Path(done.stdout.strip()).read_bytes().startswith(b"%PDF")
 
 
-def test_animate_makes_a_film_where_it_is_asked_for(whole):
+def test_animate_makes_a_film_where_it_is_asked_for(whole, inside):
     run, _ = whole
     small = ("--frames", "3", "--fps", "10", "--width", "320", "--out", run.parent / "film.gif")
-    done = particles(run.parent, "animate", run, *small)
+    done = inside("animate", run, *small)
     assert done.returncode == 0, done.stderr
     assert "3/3" in done.stderr  # the bar
     assert pathlib.Path(done.stdout.strip()).read_bytes().startswith(b"GIF89a")
-    done = particles(run.parent, "animate", run, *small, "--watch", "clustres")
+    done = inside("animate", run, *small, "--watch", "clustres")
     assert (done.returncode, "Did you mean `clusters`" in done.stderr) == (2, True), done.stderr
 
 
-def test_list_names_every_member(folder):
-    done = particles(folder, "list", "laws")
+def test_list_names_every_member(inside):
+    done = inside("list", "laws")
     for name in ("Attention", "DotProduct", "Causal", "Softmax", "Difference"):
         assert f"{name}(" in done.stdout
     assert "vaswani2017attention" in done.stdout
-    assert "Tsit5: order 5" in particles(folder, "list").stdout
+    assert "Tsit5: order 5" in inside("list").stdout
 
 
 def test_doctor_trusts_this_machine(folder):
@@ -240,13 +241,10 @@ def test_doctor_trusts_this_machine(folder):
     assert "right numbers: yes" in done.stdout
 
 
-def test_run_refuses_a_jaxlib_that_fails_the_canary(folder):
-    probe = (
-        "import particles.machine as m, sys\nm.canary = lambda: 3\nsys.argv = ['particles', 'run', 'trial.toml']\n"
-        "import particles.__main__ as p\np.main()"
-    )
-    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
-    done = subprocess.run([sys.executable, "-c", probe], cwd=folder, env=environment, capture_output=True, text=True)
+def test_run_refuses_a_jaxlib_that_fails_the_canary(folder, inside, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setattr(machine, "canary", lambda: 3)
+    done = inside("run", "trial.toml")
     assert done.returncode == 70
     assert "computes wrong numbers" in done.stderr
     assert not (folder / "runs").exists()

@@ -57,6 +57,7 @@ def test_the_resolved_config_is_the_same_run(tmp_path):
     assert again.config() == swept.config()
 
 
+@pytest.mark.usefixtures("unchecked", "few_programs")
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_runs_small(path, tmp_path):
     experiment = config.load(path)

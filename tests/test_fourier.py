@@ -21,12 +21,6 @@ def sphere(n, d, seed=0):
     return pt.Sphere().uniform(jax.random.key(seed), n, d)
 
 
-@pytest.fixture
-def few_programs(monkeypatch):
-    """One program in place of a ladder: a fifth of the compilation, and wide enough for what is asked here."""
-    monkeypatch.setattr(fourier, "LADDER", {1: (64,), 2: (64,), 3: (20,)})
-
-
 # The kernel: sum_j e^(-|a_i - b_j|^2 / 2) v_j, written out.
 
 
@@ -132,7 +126,7 @@ def isolated(distance):
 
 
 @pytest.mark.parametrize("measure", [pt.measures.Uniform(), pt.NotSelf()], ids=["itself", "not itself"])
-def test_an_isolated_token_is_as_exact_as_the_others(measure):
+def test_an_isolated_token_is_as_exact_as_the_others(measure, few_programs):
     law = pt.Attention(pt.SquaredDistance(1.0), measure)
     flow = pt.Flow(pt.spaces.Euclidean(), law, pt.Fourier(1e-7))
     x = isolated(7.0)  # sees the crowd with weights 300 e^-24.5 of a neighbor's
@@ -158,7 +152,7 @@ def test_a_tolerance_that_is_missed_is_told_and_auto_visits_pairs(monkeypatch):
     np.testing.assert_allclose(auto(ZERO, near), law(ZERO, near, DENSE), rtol=1e-6, atol=1e-7)
 
 
-def test_images_that_are_too_far_apart_are_told():
+def test_images_that_are_too_far_apart_are_told(few_programs):
     x = sphere(50, 3)
     flow = pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(1e5)), pt.Fourier(1e-9))
     assert jnp.all(jnp.isnan(flow(ZERO, x))) or pt.summation_report(flow, x)[0]["poor"] == 50  # all of them, by pairs

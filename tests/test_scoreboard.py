@@ -86,13 +86,9 @@ def test_charts_come_back_from_text():
             read(nonsense)
 
 
-def particles(*arguments, cwd):
-    command = [sys.executable, "-m", "particles", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-
-
-def test_verify_on_the_command_line(tmp_path):
-    done = particles("verify", "gibbs_identity", "wendel", "--fast", "--page", "claims.md", cwd=tmp_path)
+def test_verify_on_the_command_line(tmp_path, inside):
+    command = [sys.executable, "-m", "particles", "verify", "gibbs_identity", "wendel", "--fast", "--page", "claims.md"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "2 claims: 2 holds" in done.stdout and "gibbs_identity: holds" in done.stderr
     results = json.loads((tmp_path / "runs" / "claims" / "verify.json").read_text())
@@ -102,21 +98,21 @@ def test_verify_on_the_command_line(tmp_path):
         assert (directory / "figures" / "chart.png").stat().st_size > 1000
         assert pt.open(directory).dataset.attrs["name"] == claim["claim"]
     assert (tmp_path / "claims.md").exists()
-    controls = particles("verify", "gibbs_identity", "--fast", "--controls", cwd=tmp_path)
+    controls = inside("verify", "gibbs_identity", "--fast", "--controls", "--jobs", "1")
     assert controls.returncode == 0 and "fails, as it must" in controls.stdout
-    unknown = particles("verify", "gibs_identity", cwd=tmp_path)
+    unknown = inside("verify", "gibs_identity")
     assert unknown.returncode == 2 and "Did you mean `gibbs_identity`?" in unknown.stderr
 
 
-def test_a_claims_config_is_run_like_any_other(tmp_path):
+def test_a_claims_config_is_run_like_any_other(tmp_path, inside):
     (tmp_path / "claim.toml").write_text('kind = "GibbsIdentity"\n')
-    done = particles("run", "claim.toml", cwd=tmp_path)
+    done = inside("run", "claim.toml")
     assert done.returncode == 0, done.stderr
     directory = tmp_path / done.stdout.strip()
     assert "holds." in done.stderr and (directory / "figures" / "chart.png").exists()
     assert np.isfinite(next(iter(pt.open(directory).dataset.data_vars.values())).values).any()
-    broken = particles("run", "claim.toml", "control=true", "--no-figures", cwd=tmp_path)
+    broken = inside("run", "claim.toml", "control=true", "--no-figures")
     assert broken.returncode == 1 and "FAILS" in broken.stderr
     assert pathlib.Path(tmp_path / broken.stdout.strip()).is_dir()
-    again = particles("plot", directory, "--format", "svg", cwd=tmp_path)
+    again = inside("plot", directory, "--format", "svg")
     assert again.returncode == 0 and (directory / "figures" / "chart.svg").exists()

@@ -11,7 +11,6 @@ import pytest
 import particles as pt
 from particles.simulation.mesh import Mesh
 from particles.summation import devices
-from particles.summation.fourier import fourier
 
 N = 32  # which three devices cannot share equally
 X = pt.Sphere().uniform(jax.random.key(0), N, 3)
@@ -49,9 +48,7 @@ def test_columns_that_did_not_go_round_would_be_noticed(monkeypatch):
     assert largest_error(pt.Attention(pt.DotProduct(3.0)), pt.Sharded(2, PAIRS)) > 1e-2
 
 
-def test_modes_are_added_up_over_devices(monkeypatch):
-    monkeypatch.setattr(fourier, "LADDER", {1: (64,), 2: (64,), 3: (20,)})
-    monkeypatch.setattr(fourier, "SHARE", 1)  # one precision, hence one program
+def test_modes_are_added_up_over_devices(few_programs):
     assert largest_error(LAWS["softmax"], pt.Sharded(3, pt.Fourier(1e-9))) < 1e-8
     apart = pt.Attention(pt.SquaredDistance(40.0), pt.NotSelf())  # some rows see too little for modes
     summation = pt.Sharded(3, pt.Fourier(1e-9))

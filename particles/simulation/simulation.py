@@ -1,14 +1,12 @@
 """A simulation: everything that a run depends on, in one immutable object that a config can hold."""
 
-import contextlib
 import dataclasses
-import functools
 import hashlib
 import io
 import json
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, ClassVar, Literal
 
@@ -23,32 +21,24 @@ from .. import machine
 from ..declaration import described, option, sources_of
 from ..dynamics import AbstractFlow
 from ..experiment import AbstractExperiment, Verdict
-from ..integration import Failed, Plan, checked
+from ..integration import Plan, checked
 from ..laws import AbstractLaw
-from ..ranks import Ranks, ranks
-from ..record import Layout, Record, open_record
+from ..record import Layout, Record
 from ..record.files import replace
-from ..record.lock import writing
-from ..record.writer import CONFIG, MANIFEST
+from ..record.writer import MANIFEST
 from ..starts import AbstractStart, Given
 from ..summation import AbstractSummation
-from ..summation.devices import devices
-from . import grid
 from .budget import STAGES, Budget, budget
 from .grid import Dimension, Member, combinations, dimensions
-from .identity import foreign_code, foreign_modules, start_digest, with_files
-from .journal import Journal
-from .keeping import AbstractKeeping, Keeping, Together
+from .identity import foreign_code, start_digest, with_files
+from .keeping import AbstractKeeping
 from .layout import caption, jumps, layout
-from .loop import Interrupted, Loop
+from .loop import Loop
+from .making import check_vacant, made
 from .mesh import Mesh
-from .pieces import clear, laid_out
 from .worker import Worker
-from .workforce import Workforce, workforce
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-GO, DONE = "go", "done"  # what the first of several ranks tells the others
-LOST = "another process of this run was lost; what was committed is kept: particles resume {0} ({1})"
 NOISE = 0x6E6F6973  # folded into the key of a seed, so that noise and start are independent
 SHRUNK_TOKENS, SHRUNK_DEPTH, SHRUNK_FRAMES, SHRUNK_VALUES = 12, 0.5, 6, 2
 
@@ -287,10 +277,6 @@ def shrunk_start(start: Any, law: AbstractLaw) -> Any:
     return dataclasses.replace(start, tokens=min(start.tokens, SHRUNK_TOKENS))
 
 
-class Unfinished(RuntimeError):
-    """The run directory holds a part of this run, and nobody said to resume it."""
-
-
 def simulate(
     subject: Simulation | AbstractFlow,
     x0: Float[Array, "n d"] | None = None,
@@ -355,95 +341,7 @@ def simulate(
     elif x0 is not None or plan is not None:
         raise ValueError("a Simulation holds its own start and plan; leave out `x0` and `plan`")
     directory = pathlib.Path(path) if path is not None else subject.directory(pathlib.Path("runs"))
-    together = ranks()
-    if not together.first:
-        return _followed(subject, directory, together)
-    try:
-        return _led(subject, directory, together, resume, progress, workforce(directory, workers, executor))
-    except jax.errors.JaxRuntimeError as error:
-        if together.alone:
-            raise
-        raise Interrupted(LOST.format(directory, error)) from error
-
-
-def _led(
-    subject: Simulation, directory: pathlib.Path, together: Ranks, resume: bool, progress: bool, force: Workforce
-) -> Record:
-    """Makes a run, by this process alone, by workers, or as the first of several ranks."""
-    with _telling(together) as tell:
-        check_vacant(directory)
-        members = subject.prepared()
-        shape = subject.layout(members)
-        needed = subject.budget(members, shape)
-        parts = force.parts(directory, members)
-        if parts and not together.alone:
-            raise ValueError("workers share the members of a sweep, and processes one system: use one or the other")
-        if parts:
-            needed = force.needs(needed, subject.budget([members[k] for k in parts[0]], shape))
-        else:
-            devices(subject.mesh.members, "mesh.members")  # of a worker that is its own matter
-        needed.check(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        with writing(directory):
-            keep = functools.partial(_kept, directory)
-            journal = Journal(directory, subject.facts(needed.summations), lambda: subject.config_text(keep))
-            if journal.status in ("done", "failed"):
-                clear(directory)
-            if journal.status == "failed":
-                raise Failed(journal.reason)
-            if journal.status == "done":
-                open_record(directory).verify()
-                tell(DONE)
-                return open_record(directory)
-            if (journal.begun or laid_out(directory)) and not resume:
-                raise Unfinished(f"{directory} holds a part of this run; go on with it: particles resume {directory}")
-            tell(GO)
-            if parts:
-                called = functools.partial(grid.called, subject.dimensions)
-                force.make(journal, parts, foreign_modules(subject), subject.plan, shape, called, progress)
-            else:
-                keeping = Keeping(journal, shape)
-                kept = keeping if together.alone else Together(together, keeping)
-                subject.loop(members, shape, kept, _names(members), progress, uncut=False).run()
-    together.agreed("")  # nobody looks before all is written
-    return open_record(directory)
-
-
-def _followed(subject: Simulation, directory: pathlib.Path, together: Ranks) -> Record:
-    """Takes part in a run that the first rank makes."""
-    try:
-        told = together.shared(b"").decode()
-        if told == GO:
-            members = subject.prepared()
-            keeping = Together(together, None)
-            subject.loop(members, subject.layout(members), keeping, _names(members), False, uncut=False).run()
-            together.agreed("")
-        elif told != DONE:
-            raise Interrupted(f"the first process ended: {told}")
-    except jax.errors.JaxRuntimeError as error:
-        raise Interrupted(LOST.format(directory, error)) from error
-    return open_record(directory)
-
-
-@contextlib.contextmanager
-def _telling(together: Ranks) -> Iterator[Callable[[str], None]]:
-    """Tells the other ranks what to do, once; where this one fails before that, why."""
-    told: list[str] = []
-
-    def tell(word: str) -> None:
-        told.append(word)
-        together.shared(word.encode())
-
-    try:
-        yield tell
-    except Exception as error:
-        if not told:
-            tell(f"{type(error).__name__}: {error}")
-        raise
-
-
-def _names(members: list[Member]) -> tuple[str, ...]:
-    return tuple(f"member {k}" for k in range(len(members))) if len(members) > 1 else ()
+    return made(subject, directory, workers, executor, resume, progress)
 
 
 def _from_tokens(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan, directory: pathlib.Path) -> Simulation:
@@ -461,22 +359,3 @@ def _from_tokens(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan, direct
     name = re.sub(r"[^A-Za-z0-9._-]", "-", directory.resolve().name).lstrip("._-")[:80] or "run"
     precision = "float64" if tokens.dtype == np.float64 else "float32"
     return Simulation(Given(str(start)), flow, plan, name=name, precision=precision)
-
-
-def check_vacant(directory: pathlib.Path) -> None:
-    """Refuses a directory with somebody else's files in it."""
-    if not directory.exists() or (directory / MANIFEST).exists():
-        return
-    strange = [
-        e.name for e in directory.iterdir() if e.name not in (CONFIG, "lock") and not e.name.startswith("given-")
-    ]
-    if strange:
-        raise ValueError(f"{directory} is not a run directory and not empty ({strange[0]}, ...); choose another path")
-
-
-def _kept(directory: pathlib.Path, path: pathlib.Path) -> str:
-    """Keeps a start file in the run directory, and returns its name there, which tells its content."""
-    kept = directory / f"given-{start_digest(path)[:10]}{path.suffix}"
-    if not kept.exists():
-        replace(kept, path.read_bytes())
-    return kept.name
