@@ -1,7 +1,7 @@
 """Writes gallery.md: every config run once, its picture, and the command that made it.
 
-`python docs/gallery.py [--only NAME ...] [--jobs N]` from the root. Pictures are made smaller than `particles`
-draws them, and with fewer colors, so that the repository stays small.
+`python docs/gallery.py [--only NAME ...] [--jobs N] [--runs FOLDER]` from the root. Pictures are made smaller than
+`particles` draws them, and with fewer colors, so that the repository stays small.
 """
 
 import argparse
@@ -38,19 +38,18 @@ def command(config: pathlib.Path) -> list[str]:
     return ["particles", "run", f"configs/{config.name}", *LARGE.get(config.stem, ())]
 
 
-def picture(config: pathlib.Path) -> str:
-    """Runs a config and keeps its first figure."""
-    with tempfile.TemporaryDirectory() as folder:
-        line = [sys.executable, "-m", *command(config), "--out", folder, "--quiet"]
-        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{config.name} ended with {done.returncode}: {done.stderr.strip()}")
-        drawn = [one.removeprefix("drew ") for one in done.stderr.splitlines() if one.startswith("drew ")]
-        with Image.open(ROOT / drawn[0]) as image:
-            height = round(image.height * WIDTH / image.width)
-            small = image.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
-            IMAGES.mkdir(parents=True, exist_ok=True)
-            small.quantize(COLORS).save(IMAGES / f"{config.stem}.png", optimize=True)
+def picture(config: pathlib.Path, runs: str) -> str:
+    """Runs a config and keeps its first figure; what there is to say of it."""
+    line = [sys.executable, "-m", *command(config), "--out", runs, "--quiet"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return f"{config.stem} ended with {done.returncode}: {done.stderr.strip()}"
+    drawn = [one.removeprefix("drew ") for one in done.stderr.splitlines() if one.startswith("drew ")]
+    with Image.open(ROOT / drawn[0]) as image:
+        height = round(image.height * WIDTH / image.width)
+        small = image.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
+        IMAGES.mkdir(parents=True, exist_ok=True)
+        small.quantize(COLORS).save(IMAGES / f"{config.stem}.png", optimize=True)
     return config.stem
 
 
@@ -65,18 +64,19 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", help="configs to run; all others keep their pictures")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    parser.add_argument("--runs", metavar="FOLDER", help="keep the runs there; one that is finished is drawn again")
     options = parser.parse_args()
     chosen = [config for config in configs() if options.only is None or config.stem in options.only]
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as several:
-        for name in several.map(picture, chosen):
-            PAGE.write_text(page())
-            print(name, flush=True)
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(options.jobs) as several:
+        said = [*several.map(lambda config: picture(config, options.runs or folder), chosen)]
     PAGE.write_text(page())
+    print(*said, sep="\n")
+    return int(any("ended with" in line for line in said))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,6 +20,7 @@ from typing import Any
 from . import machine
 
 ADDRESS, COUNT, OWN = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
+LAUNCHER = "PARTICLES_LAUNCHER"  # the process that started this rank
 STARTERS = {  # by what each says how many processes there are, which this is, and that it can be asked for the rest
     "Slurm": ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_NODELIST"),
     "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_MCA_orte_hnp_uri"),
@@ -145,16 +146,23 @@ def part() -> None:
         jax.distributed.shutdown()
 
 
+def orphaned() -> str | None:
+    """Why this rank should stop, if whoever started it was killed: nobody passes signals on to it any more."""
+    launcher = os.environ.get(LAUNCHER)
+    return "the end of the process that began it" if launcher and int(launcher) != os.getppid() else None
+
+
 def launched(arguments: list[str], count: int) -> int:
     """Runs `particles` with some arguments as several ranks on this machine; the exit code of the run.
 
-    Each rank keeps to its share of the cores. Signals are passed on. Once a rank is lost, the others are given some
-    seconds to find out and end in good order.
+    Each rank keeps to its share of the cores. Signals are passed on; should this process be killed, they stop. Once a
+    rank is lost, the others are given some seconds to find out and end in good order.
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     share = len(cores) // count
     address = f"127.0.0.1:{_free_port()}"
-    environment = {**os.environ, **machine.for_workers(True, share <= 1), ADDRESS: address, COUNT: str(count)}
+    told = {ADDRESS: address, COUNT: str(count), LAUNCHER: str(os.getpid())}
+    environment = {**os.environ, **machine.for_workers(True, share <= 1), **told}
     processes = []
     for own in range(count):
         process = subprocess.Popen(

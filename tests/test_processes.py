@@ -13,6 +13,7 @@ import pytest
 import particles as pt
 from particles import config, ranks
 from particles.ranks import Ranks, foretold, packed, unpacked
+from particles.simulation import Interrupted
 
 CONFIG = """
 kind = "Simulation"
@@ -98,3 +99,13 @@ def test_what_the_first_has_reaches_the_others_whole():
 def test_one_that_is_alone_asks_nobody():
     alone = Ranks(1, 0)
     assert alone.shared(b"x") == b"x" and alone.agreed("") == "" and alone.agreed("SIGINT") == "SIGINT"
+
+
+def test_a_rank_stops_with_whoever_started_it(tmp_path, monkeypatch):
+    monkeypatch.setenv(ranks.LAUNCHER, str(os.getppid()))
+    assert ranks.orphaned() is None
+    (tmp_path / "pair.toml").write_text(CONFIG)
+    simulation = config.load(tmp_path / "pair.toml")
+    monkeypatch.setenv(ranks.LAUNCHER, "1" if os.getppid() != 1 else "2")  # somebody else
+    with pytest.raises(Interrupted, match="the end of the process that began it at depth"):
+        pt.simulate(simulation, path=tmp_path / "run", progress=False)

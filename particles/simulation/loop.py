@@ -21,6 +21,7 @@ from jaxtyping import Array
 
 from ..dynamics import AbstractFlow
 from ..integration import Effort, Failed, Plan, State, Status, advance
+from ..ranks import orphaned
 from ..record import Layout
 from .grid import Batch, Member, batches, place, until
 from .interruption import Flag, listening
@@ -86,7 +87,7 @@ class Loop:
         try:
             if found is not None:
                 self._restore(*found)
-            with contextlib.nullcontext(flag) if flag else listening() as asking, self.bar:
+            with contextlib.nullcontext(flag) if flag else listening(orphaned) as asking, self.bar:
                 self._to_the_end(asking)
         except Interrupted as interruption:
             self._close("interrupted", str(interruption))
