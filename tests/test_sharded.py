@@ -64,6 +64,7 @@ def test_a_run_over_devices_is_the_run_of_one():
     plan = pt.Plan(until=4.0, save=4, rtol=1e-9, atol=1e-11)
     ends = [pt.solve(pt.Flow(pt.Sphere(), LAWS["softmax"], way), X, plan) for way in (pt.Dense(), pt.Sharded(2))]
     assert int(ends[0].steps) == int(ends[1].steps)
+    assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(ends[1]))  # any process can read it
     np.testing.assert_allclose(ends[1].tokens, ends[0].tokens, rtol=0, atol=1e-12)
 
 

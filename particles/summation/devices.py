@@ -69,8 +69,8 @@ class Devices(AbstractDevices):
     ) -> PyTree:
         """`program(known, rows, columns, real)` on every device, for its part of rows and columns.
 
-        What comes back is put together on all devices, so that whatever is done with it, the choice of a step among it,
-        is the same everywhere.
+        What goes in is whole on all devices and what comes back is put together on all of them, so that whatever is
+        done with it, the choice of a step among it, is the same everywhere.
 
         Parameters
         ----------
@@ -80,6 +80,8 @@ class Devices(AbstractDevices):
         n, m = length(rows), length(columns)
         mesh = Mesh(np.asarray(devices(self.count)), (self.axis,), axis_types=(AxisType.Auto,))
         parts = (*jax.tree.map(self._filled, (rows, columns)), jnp.arange(m + -m % self.count) < m)
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        whole = lambda tree: jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, everywhere), tree)  # noqa: E731
         arrays, static = eqx.partition((known, parts), eqx.is_array)
 
         def one(*given: PyTree[Array]) -> PyTree:
@@ -87,10 +89,8 @@ class Devices(AbstractDevices):
             return program(known, *parts)
 
         specs = (PartitionSpec(), PartitionSpec(self.axis))
-        found = jax.shard_map(one, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)(*arrays)
-        everywhere = NamedSharding(mesh, PartitionSpec())
-        whole = jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, everywhere), found)
-        return jax.tree.map(lambda leaf: leaf[:n] if leaf.ndim else leaf, whole)
+        found = jax.shard_map(one, mesh=mesh, in_specs=specs, out_specs=out, check_vma=False)(*whole(arrays))
+        return jax.tree.map(lambda leaf: leaf[:n] if leaf.ndim else leaf, whole(found))
 
     def _filled(self, leaf: Array) -> Array:
         more = -leaf.shape[0] % self.count
