@@ -40,15 +40,17 @@ def main() -> int:
         names = ", ".join(row.name for row in rows)
         print(f"no row is called {options.only!r}; there are {names}", file=sys.stderr)
         return 2
-    results, rounds = [], QUICK if options.quick else ROUNDS
+    found = {row["name"]: row for row in json.loads(options.before.read_text())} if options.before else {}
+    rounds = QUICK if options.quick else ROUNDS
     for row in chosen:
         print(f"measuring {row.name}", file=sys.stderr)
-        results.append(row.result(rounds))
+        found[row.name] = row.result(rounds)
+    results = [found[row.name] for row in rows if row.name in found]
     print(table(results))
     if options.json is not None:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
     if options.page is not None:
-        page.write(results, rounds, options.page)
+        page.write(results, {row.name for row in chosen}, rounds, options.page)
     return int(any(result["verdict"] == "FAIL" for result in results))
 
 
@@ -57,6 +59,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", metavar="NAME", help="only the rows whose name begins so")
     parser.add_argument("--skip", metavar="NAME", action="append", default=[], help="not the rows whose name begins so")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} rounds in place of {ROUNDS}")
+    parser.add_argument("--before", metavar="FILE", type=pathlib.Path, help="results of rows that are not measured now")
     parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the results there too")
     parser.add_argument("--page", metavar="DIR", type=pathlib.Path, help="write performance.md and its pictures there")
     return parser.parse_args()

@@ -17,7 +17,8 @@ METHOD = """# Performance
 Written by `python -m benchmarks --page docs`, on {cores} cores ({machine}), JAX {jax}, Python {python}. Every figure
 is a ratio of two works that were timed in turns in one run, since machines are shared and noisy; times are medians with
 the least and the largest in parentheses, after a first call of each that compiles and is not counted. A ratio is how
-many times longer theirs takes than ours. Rows whose peer is not installed say so (`pip install -e '.[bench]'`).
+many times longer theirs takes than ours. Rows whose peer is not installed say so (`pip install -e '.[bench]'`). With
+`--only NAME --before FILE` some rows are measured again and the others taken from what `--json FILE` wrote.
 
 """
 CHARTS = {
@@ -29,8 +30,8 @@ CHARTS = {
 }
 
 
-def write(results: list[dict], rounds: int, folder: pathlib.Path) -> None:
-    """Writes `performance.md` and its pictures into a folder: of what was measured."""
+def write(results: list[dict], now: set[str], rounds: int, folder: pathlib.Path) -> None:
+    """Writes `performance.md` and its pictures into a folder; pictures of what was not measured now are kept."""
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     draw = {
@@ -39,7 +40,7 @@ def write(results: list[dict], rounds: int, folder: pathlib.Path) -> None:
         "scaling": ("processes", _scaling),
         "ratios": ("", lambda: _ratios(results)),
     }
-    measured = [name for name, (rows, _) in draw.items() if any(row["name"].startswith(rows) for row in results)]
+    measured = [name for name, (rows, _) in draw.items() if any(row.startswith(rows) for row in now)]
     with styled():
         drawn = {name: draw[name][1]() for name in measured}
         for name, figure in drawn.items():
@@ -52,7 +53,9 @@ def write(results: list[dict], rounds: int, folder: pathlib.Path) -> None:
         "python": platform.python_version(),
     }
     pictures = [
-        f"![{words}](images/performance-{name}.png)\n\n*{words}*\n" for name, words in CHARTS.items() if name in drawn
+        f"![{words}](images/performance-{name}.png)\n\n*{words}*\n"
+        for name, words in CHARTS.items()
+        if (images / f"performance-{name}.png").exists()
     ]
     (folder / "performance.md").write_text("\n".join([METHOD.format(**facts) + _table(results), *pictures]))
 

@@ -19,7 +19,7 @@ CONFIG = """
 kind = "Simulation"
 name = "pair"
 seed = 1
-start = {kind = "Uniform", tokens = 11, dim = 3}
+start = {kind = "Uniform", tokens = 12, dim = 3}
 [flow]
 space = {kind = "Sphere"}
 [flow.law]

@@ -16,6 +16,12 @@ from jaxtyping import Bool, Float
 LARGEST = 1e100
 """Beyond this a position cannot be drawn (its square would overflow); it counts as not finite."""
 
+_ARC = 0.1
+"""Longer arcs, in radians, are not drawn as one straight line."""
+
+_SHORT = 1e-6
+"""Arcs so short are straight to rounding; between points so nearly opposite there is no one arc."""
+
 _OWN = ("time", "token", "dim")
 
 Index = dict[str, int]
@@ -118,6 +124,27 @@ def path(dataset: xr.Dataset, at: Index, frames: int) -> Path:
     reached = np.flatnonzero(seen.any(axis=1))
     kept = reached[picked(len(reached), frames)]
     return Path(title=title(dataset, at), time=np.asarray(dataset["time"].values, float)[kept], x=x[kept])
+
+
+def curved(dataset: xr.Dataset, path: Path) -> Path:
+    """The path with places between frames that are far apart on a sphere, along the arcs between them."""
+    if dataset.attrs.get("space") != "Sphere" or len(path.time) < 2:
+        return path
+    radius = np.linalg.norm(path.x, axis=-1, keepdims=True)
+    u = path.x / np.where(radius > 0, radius, 1)
+    angle = 2 * np.arcsin(np.minimum(1, np.linalg.norm(np.diff(u, axis=0), axis=-1) / 2))
+    furthest = np.max(np.nan_to_num(angle), axis=1)
+    pieces = np.clip(np.ceil(furthest / _ARC), 1, np.ceil(np.pi / _ARC)).astype(int)
+    frame = np.repeat(np.arange(len(pieces)), pieces)
+    part = np.concatenate([np.arange(count) / count for count in pieces])
+    turn = angle[frame, :, None]
+    near, share = np.minimum(turn, np.pi - turn) < _SHORT, part[:, None, None]
+    whole = np.where(near, 1, np.sin(turn))
+    begun = np.where(near, 1 - share, np.sin((1 - share) * turn) / whole)
+    ended = np.where(near, share, np.sin(share * turn) / whole)
+    x = radius[frame] * (begun * u[frame] + ended * u[frame + 1])
+    time = path.time[frame] + part * (path.time[frame + 1] - path.time[frame])
+    return Path(title=path.title, time=np.append(time, path.time[-1]), x=np.concatenate([x, path.x[-1:]]))
 
 
 def begun(dataset: xr.Dataset) -> list[Index]:

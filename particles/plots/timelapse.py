@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from ..declaration import option
 from .base import AbstractFigure
 from .panels import arranged, outer_labels, panels, place
-from .paths import Path, depth_label, depth_symbol, paths, pick_note, token_fault, written
+from .paths import Path, curved, depth_label, depth_symbol, paths, pick_note, token_fault, written
 from .strokes import depth_bar, depth_norm, draw_lines, draw_points
 from .views import AbstractView, views
 
@@ -54,7 +54,8 @@ class Timelapse(AbstractFigure):
         for row, path, frames in zip(rows, shown, stops, strict=True):
             for k, frame in enumerate(frames):
                 since = frames[k - 1] if k else frame
-                _panel(row[k], view, path.at(slice(since, frame + 1)), norm, depth_symbol(dataset))
+                way = curved(dataset, path.at(slice(since, frame + 1)))
+                _panel(row[k], view, way, norm, depth_symbol(dataset))
             for axes in row[len(frames) :]:
                 axes.set_axis_off()
         outer_labels(every)

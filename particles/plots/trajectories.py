@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ..declaration import option
 from .base import AbstractFigure
 from .panels import MOST, arranged, outer_labels
-from .paths import depth_label, paths, pick_note, token_fault
+from .paths import curved, depth_label, paths, pick_note, token_fault
 from .strokes import depth_bar, depth_norm, draw_lines, draw_points
 from .views import views
 
@@ -48,7 +48,7 @@ class Trajectories(AbstractFigure):
         for axes, (path, view) in zip(every, pairs, strict=True):
             view.frame(axes)
             axes.set_title(path.title)
-            draw_lines(axes, view, path, norm)
+            draw_lines(axes, view, path if view.shows_depth else curved(dataset, path), norm)
             draw_points(axes, view, path, 0, norm, hollow=True)
             draw_points(axes, view, path, -1, norm)
         if len(shown) > 1:

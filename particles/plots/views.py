@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Circle
 
+from .depth import Depth, moving
 from .panels import panel_width, place
 from .paths import Path, depth_label
 from .sight import facing
@@ -155,8 +156,7 @@ class Angle(AbstractView):
     period: ClassVar[float] = 2 * np.pi
     shows_depth: ClassVar[bool] = True
 
-    span: tuple[float, float] = eqx.field(static=True)
-    depth: str = eqx.field(static=True)
+    depth: Depth
 
     def place(self, time: Float[np.ndarray, " t"], x: Float[np.ndarray, "t n d"]) -> Float[np.ndarray, "t n 2"]:
         angle = np.arctan2(x[..., 1], x[..., 0])
@@ -166,7 +166,8 @@ class Angle(AbstractView):
         return np.ones(x.shape[:-1], bool)
 
     def frame(self, axes: Axes) -> None:
-        axes.set(xlim=_padded(*self.span), ylim=(-np.pi, np.pi), xlabel=self.depth, ylabel=r"angle $\theta$")
+        _along(axes, self.depth)
+        axes.set(ylim=(-np.pi, np.pi), ylabel=r"angle $\theta$")
         ticks = [r"$-\pi$", r"$-\pi/2$", "$0$", r"$\pi/2$", r"$\pi$"]
         axes.set_yticks(np.pi * np.linspace(-1, 1, 5), ticks)
 
@@ -176,9 +177,8 @@ class Line(AbstractView):
 
     shows_depth: ClassVar[bool] = True
 
-    span: tuple[float, float] = eqx.field(static=True)
     reach: tuple[float, float] = eqx.field(static=True)
-    depth: str = eqx.field(static=True)
+    depth: Depth
 
     def place(self, time: Float[np.ndarray, " t"], x: Float[np.ndarray, "t n d"]) -> Float[np.ndarray, "t n 2"]:
         return np.stack([np.broadcast_to(time[:, None], x.shape[:2]), x[..., 0]], axis=-1)
@@ -187,7 +187,8 @@ class Line(AbstractView):
         return np.ones(x.shape[:-1], bool)
 
     def frame(self, axes: Axes) -> None:
-        axes.set(xlim=_padded(*self.span), ylim=_padded(*self.reach), xlabel=self.depth, ylabel="position $x$")
+        _along(axes, self.depth)
+        axes.set(ylim=_padded(*self.reach), ylabel="position $x$")
 
 
 def views(dataset: xr.Dataset, paths: Sequence[Path]) -> tuple[AbstractView, ...]:
@@ -218,11 +219,6 @@ class Room(eqx.Module):
         """All positions at all depths."""
         return np.concatenate([p.x[p.finite()] for p in self.paths])
 
-    def span(self) -> tuple[float, float]:
-        """The first and the last depth."""
-        times = np.concatenate([p.time for p in self.paths])
-        return float(times.min()), float(times.max())
-
     def window(self, directions: Float[np.ndarray, "2 d"], labels: tuple[str, str]) -> Plane:
         """The view along two directions that holds all positions."""
         if self.space in ("Sphere", "Ball"):
@@ -234,7 +230,7 @@ class Room(eqx.Module):
 
 
 def _circle(room: Room) -> tuple[AbstractView, ...]:
-    return Angle(room.span(), room.depth), room.window(np.eye(2), ("$x_1$", "$x_2$"))
+    return Angle(moving(room.paths, room.depth)), room.window(np.eye(2), ("$x_1$", "$x_2$"))
 
 
 def _globe(room: Room) -> tuple[AbstractView, ...]:
@@ -243,7 +239,7 @@ def _globe(room: Room) -> tuple[AbstractView, ...]:
 
 def _line(room: Room) -> tuple[AbstractView, ...]:
     values = room.pooled()
-    return (Line(room.span(), (float(values.min()), float(values.max())), room.depth),)
+    return (Line((float(values.min()), float(values.max())), moving(room.paths, room.depth)),)
 
 
 def _plane(room: Room) -> tuple[AbstractView, ...]:
@@ -283,6 +279,14 @@ def _padded(low: float, high: float) -> tuple[float, float]:
     if pad <= 1e-9 * max(abs(low), abs(high)):
         pad = 0.1 * max(abs(low), abs(high)) or 1.0
     return low - pad, high + pad
+
+
+def _along(axes: Axes, depth: Depth) -> None:
+    """Depth as the first coordinate, with some room about it where it is linear."""
+    if depth.floor is None:
+        axes.set(xlim=_padded(depth.first, depth.last), xlabel=depth.label)
+    else:
+        depth.frame(axes)
 
 
 def _square(axes: Axes, center: Float[np.ndarray, "2"], half: float) -> None:

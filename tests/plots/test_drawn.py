@@ -7,7 +7,7 @@ from matplotlib.collections import LineCollection, PathCollection
 
 from particles.plots import CosineHistogram, Observables, Timelapse, Trajectories, styled
 from particles.plots.cosines import cell_edges, densities
-from particles.plots.paths import paths
+from particles.plots.paths import curved, paths
 from particles.plots.sight import facing
 from particles.plots.strokes import depth_norm, strokes
 from particles.plots.timelapse import moments
@@ -53,14 +53,16 @@ def test_in_the_plane_segments_are_the_tokens(space):
 
 def test_on_the_sphere_each_stroke_is_on_the_side_of_its_view_depth():
     dataset = stored.run()
-    x = dataset["tokens"].values
-    (view,) = views(dataset, paths(dataset, 1, 100))
+    (path,) = paths(dataset, 1, 100)
+    (view,) = views(dataset, [path])
     assert isinstance(view, Globe)
+    path = curved(dataset, path)
+    x = path.x
     hidden, shown = bundles(drawn(Trajectories(), dataset).axes[0])
     height = ((x[:-1] + x[1:]) / 2 @ view.toward).ravel()
     assert (height < 0).any()
     assert (height >= 0).any()
-    places = view.place(dataset["time"].values, x)
+    places = view.place(path.time, x)
     ends = np.stack([places[:-1], places[1:]], axis=-2).reshape(-1, 2, 2)
     np.testing.assert_allclose(segments(hidden), ends[height < 0])
     np.testing.assert_allclose(segments(shown), ends[height >= 0])
@@ -107,7 +109,33 @@ def test_an_angle_that_wraps_leaves_no_vertical_line_and_no_gap():
     tops = segments(bundle)[:, 1, 1]
     assert (tops > np.pi).any()
     assert (segments(bundle)[:, 0, 1] < -np.pi).any()
-    np.testing.assert_allclose(segments(bundles(ring)[0])[:, 1], x[1:, 0], atol=1e-12)
+    np.testing.assert_allclose(segments(bundles(ring)[0])[3::4, 1], x[1:, 0], atol=1e-12)  # arcs of 0.314 in four
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_on_a_sphere_a_path_between_frames_is_an_arc(d):
+    """From one end of a great circle nearly to the other; a straight line would cut through the middle."""
+    turn = np.array([0.0, 3.0, 3.01])
+    x = 2.0 * np.stack([np.cos(turn), np.sin(turn), 0 * turn][:d], axis=-1)[:, None]
+    dataset = stored.stored(x, turn).assign_attrs(radius=2.0)
+    (path,) = paths(dataset, 1, 9)
+    fine = curved(dataset, path)
+    np.testing.assert_allclose(np.linalg.norm(fine.x, axis=-1), 2.0)
+    middle = np.linalg.norm(fine.x[1:] + fine.x[:-1], axis=-1) / 2
+    assert middle.min() > 1.9 and np.linalg.norm(x[0] + x[1]) / 2 < 0.2
+    kept = np.isin(fine.time, path.time)
+    np.testing.assert_allclose(fine.x[kept], path.x)
+    plane = stored.stored(x, turn, "Euclidean")
+    assert curved(plane, path) is path
+
+
+def test_a_long_wait_is_seen_on_logarithmic_depth():
+    x = stored.gathering()[1][..., :2]
+    x /= np.linalg.norm(x, axis=-1, keepdims=True)
+    quick, long = np.linspace(0, 4, len(x)), np.concatenate([[0], np.geomspace(0.01, 1e4, len(x) - 1)])
+    for time, scale in ((quick, "linear"), (long, "symlog")):
+        axes = drawn(Trajectories(), stored.stored(x, time)).axes[0]
+        assert axes.get_xscale() == scale and axes.get_xlabel() == "depth $t$"
 
 
 def test_in_one_dimension_the_value_is_drawn_against_depth():
