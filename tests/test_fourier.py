@@ -126,7 +126,7 @@ def isolated(distance):
 
 
 @pytest.mark.parametrize("measure", [pt.measures.Uniform(), pt.NotSelf()], ids=["itself", "not itself"])
-def test_an_isolated_token_is_as_exact_as_the_others(measure, few_programs):
+def test_an_isolated_token_is_as_exact_as_the_others(measure):
     law = pt.Attention(pt.SquaredDistance(1.0), measure)
     flow = pt.Flow(pt.spaces.Euclidean(), law, pt.Fourier(1e-7))
     x = isolated(7.0)  # sees the crowd with weights 300 e^-24.5 of a neighbor's

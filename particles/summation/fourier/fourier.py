@@ -228,7 +228,7 @@ class Fourier(AbstractSummation):
 
     def memory(self, n: int, m: int, k: int, itemsize: int) -> int:
         values = 16 * (n + m) * (k + 2)
-        grid = 16 * 8 * (2 * LADDER[3][1]) ** 3
+        grid = 16 * 8 * (2 * LADDER[3][:2][-1]) ** 3
         return 3 * values + grid
 
 
