@@ -62,7 +62,7 @@ class ProvedBounds(pt.AbstractClaim):
     vuckovic2021regularity, kim2021lipschitz, castin2024smooth, for the properties; the constants derived by hand.
     """
 
-    minutes: ClassVar[float] = 6.0
+    minutes: ClassVar[float] = 1.5
     tokens: int = option(6, ge=2)
     dim: int = option(3, ge=2)
     slopes: tuple[float, ...] = option((0.03, 0.1, 0.3, 1.0, 3.0), gt=0)
