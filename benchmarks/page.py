@@ -98,12 +98,13 @@ def _scaling() -> plt.Figure:
         axes.barh(np.arange(len(found)) + 0.38 * place, found.values(), 0.36, label=kind)
     axes.set_yticks(np.arange(len(found)) + 0.19, list(found))
     axes.set_xlabel("seconds for 40 steps")
-    axes.legend(frameon=False)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return figure
 
 
 def _ratios(results: list[dict]) -> plt.Figure:
-    rows = [row for row in results if row["value"] is not None and row["shown"].endswith("x") and row["theirs"] != "-"]
+    times = [row for row in results if row["value"] is not None and not row["name"].endswith("-crossover")]
+    rows = [row for row in times if row["shown"].endswith("x") and row["theirs"] != "-"]
     figure, axes = plt.subplots(figsize=(DOUBLE, 0.6 + 0.2 * len(rows)))
     for place, row in enumerate(reversed(rows)):
         axes.barh(place, row["value"], 0.7, color="C0")
