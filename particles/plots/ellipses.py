@@ -49,7 +49,7 @@ class Ellipses(AbstractFigure):
         every = begun(dataset)
         chosen = [every[k] for k in picked(len(every), self.panels)]
         shown = [path(dataset, at, dataset.sizes["time"]) for at in chosen]
-        view, norm = _plane(shown), depth_norm(shown)
+        view, norm = self._plane(shown), depth_norm(shown)
         figure, panels = arranged(len(shown), 1.0)
         for axes, whole, at in zip(panels, shown, chosen, strict=True):
             view.frame(axes)
@@ -67,6 +67,22 @@ class Ellipses(AbstractFigure):
         outer_labels(panels)
         depth_bar(figure, panels, norm, depth_label(dataset))
         return figure
+
+    def _plane(self, shown: list[Path]) -> Plane:
+        """The plane that all clouds are seen in, wide enough for tokens and ellipses."""
+        pooled = np.concatenate([whole.x[whole.finite()] for whole in shown])
+        d = pooled.shape[1]
+        directions = np.eye(2) if d == 2 else principal(pooled)[0][:2]
+        labels = ("$x_1$", "$x_2$") if d == 2 else ("principal direction 1", "principal direction 2")
+        corners = [pooled @ directions.T]
+        for whole in shown:
+            for frame in moments(whole, self.depths):
+                mean, covariance = _spread(whole.x[frame], directions)
+                reach = self.deviations * np.sqrt(np.diag(covariance))
+                corners.append(np.stack([mean - reach, mean + reach]))
+        flat = np.concatenate(corners)
+        low, high = flat.min(axis=0), flat.max(axis=0)
+        return Plane(directions, labels, (low + high) / 2, float((high - low).max() / 2) or 1.0)
 
     def _ellipse(
         self, axes: Axes, mean: Float[np.ndarray, "2"], covariance: Float[np.ndarray, "2 2"], color: object, dash="-"
@@ -100,14 +116,3 @@ def _spread(x: Float[np.ndarray, "n d"], directions: np.ndarray) -> tuple[np.nda
     if not len(flat):
         return np.zeros(2), np.zeros((2, 2))
     return flat.mean(axis=0), (flat - flat.mean(axis=0)).T @ (flat - flat.mean(axis=0)) / len(flat)
-
-
-def _plane(shown: list[Path]) -> Plane:
-    """The plane that all clouds are seen in, wide enough for the tokens."""
-    pooled = np.concatenate([whole.x[whole.finite()] for whole in shown])
-    d = pooled.shape[1]
-    directions = np.eye(2) if d == 2 else principal(pooled)[0][:2]
-    labels = ("$x_1$", "$x_2$") if d == 2 else ("principal direction 1", "principal direction 2")
-    flat = pooled @ directions.T
-    low, high = flat.min(axis=0), flat.max(axis=0)
-    return Plane(directions, labels, (low + high) / 2, float((high - low).max() / 2) or 1.0)
