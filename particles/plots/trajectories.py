@@ -23,7 +23,8 @@ class Trajectories(AbstractFigure):
 
     The first picture to look at. On the circle it is the angle against depth beside the ring, on the sphere of R^3 a
     globe turned such that the ends are seen, the far side faint; in one dimension the position against depth; in more
-    dimensions the directions in which the tokens vary most, found over all depths and members together.
+    dimensions the directions in which the tokens vary most, found over all depths and members together. Depth is
+    logarithmic where half of the motion is over in its first tenth, and a path on a sphere follows arcs.
 
     Parameters
     ----------
