@@ -208,7 +208,7 @@ def _check(check: Check) -> dict[str, Any]:
     return words | numbers | {"holds": check.holds}
 
 
-def _finite(number: float | int) -> float | str:
+def _finite(number: float | int) -> float | int | str:
     """A number as JSON has them; what is none, in words."""
     return number if abs(number) < float("inf") else str(number)
 
