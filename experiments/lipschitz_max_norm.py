@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 
 import particles as pt
 from particles.analysis import LawMap, bounds
-from particles.analysis.worst_case import drawn, worst_case
+from particles.analysis.drawing import drawn
+from particles.analysis.worst_case import worst_case
 from particles.chart import Curves, Panel
 from particles.declaration import option, parameter
 from particles.experiment import most
@@ -45,7 +46,7 @@ class LipschitzMaxNorm(pt.AbstractClaim):
     dim: int = option(2, ge=1)
     slopes: tuple[float, ...] = option((0.1, 0.3, 1.0, 3.0, 10.0, 30.0), gt=0)
     value: Float[Array, ""] = parameter(0.9, gt=0)
-    random: int = option(1000, ge=1)
+    random: int = option(1700, ge=1)
     starts: int = option(24, ge=1)
     steps: int = option(600, ge=1)
     seed: int = option(0, ge=0)

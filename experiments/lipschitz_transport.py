@@ -13,7 +13,9 @@ from jaxtyping import Array, Float
 
 import particles as pt
 from particles.analysis import LawMap, bounds, wasserstein
-from particles.analysis.worst_case import TransportRatio, drawn, worst_case
+from particles.analysis.drawing import drawn
+from particles.analysis.objectives import TransportRatio
+from particles.analysis.worst_case import worst_case
 from particles.chart import Curves, Panel
 from particles.declaration import option, parameter
 from particles.experiment import most
@@ -49,7 +51,7 @@ class LipschitzTransport(pt.AbstractClaim):
     dim: int = option(2, ge=1)
     slopes: tuple[float, ...] = option((0.003, 0.01, 0.03, 0.1, 0.3, 1.0), gt=0)
     value: Float[Array, ""] = parameter(0.9, gt=0)
-    pairs: int = option(1000, ge=1)
+    pairs: int = option(1700, ge=1)
     starts: int = option(32, ge=1)
     steps: int = option(600, ge=1)
     near: Float[Array, ""] = parameter(0.9, gt=0, lt=1)

@@ -38,6 +38,10 @@ from .misspecification import Resampled as Resampled
 from .misspecification import WrongCloud as WrongCloud
 from .misspecification import misspecified as misspecified
 from .misspecification import response as response
+from .objectives import AbstractObjective as AbstractObjective
+from .objectives import Number as Number
+from .objectives import Stretch as Stretch
+from .objectives import TransportRatio as TransportRatio
 from .paths import paths as paths
 from .stability import stability as stability
 from .symmetry import symmetries as symmetries
@@ -52,7 +56,5 @@ from .transport import Transport as Transport
 from .transport import optimal_transport as optimal_transport
 from .transport import transport_to_density as transport_to_density
 from .transport import wasserstein as wasserstein
-from .worst_case import Stretch as Stretch
-from .worst_case import TransportRatio as TransportRatio
 from .worst_case import Worst as Worst
 from .worst_case import worst_case as worst_case

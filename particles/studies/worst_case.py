@@ -10,8 +10,10 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from ..analysis.bounds import known
+from ..analysis.drawing import drawn, holder
+from ..analysis.objectives import NORMS, Stretch
 from ..analysis.token_map import AbstractTokenMap, FieldMap, LawMap
-from ..analysis.worst_case import NORMS, Stretch, drawn, holder, worst_case
+from ..analysis.worst_case import worst_case
 from ..chart import Curves, Panel
 from ..declaration import option
 from ..dynamics import AbstractFlow

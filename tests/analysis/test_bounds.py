@@ -11,7 +11,8 @@ from scipy.optimize import brentq, minimize
 
 import particles as pt
 from particles.analysis import FieldMap, LawMap, bounds, wasserstein
-from particles.analysis.worst_case import drawn, holder, worst_case
+from particles.analysis.drawing import drawn, holder
+from particles.analysis.worst_case import worst_case
 from particles.laws.score import Constant
 
 N, D = 6, 3

@@ -10,7 +10,8 @@ import particles as pt
 from particles import studies
 from particles.analysis import FieldMap, LawMap, PlainMap, bounds, wasserstein
 from particles.analysis.local import local_lipschitz
-from particles.analysis.worst_case import Stretch, TransportRatio, worst_case
+from particles.analysis.objectives import Number, Stretch, TransportRatio
+from particles.analysis.worst_case import worst_case
 from particles.experiment import Sense
 
 N, D = 5, 2
@@ -44,6 +45,18 @@ def test_the_worst_of_a_map_of_single_tokens_lies_on_the_boundary():
         assert float(worst.value) == pytest.approx(radius**2, rel=1e-6)
         assert bool(jnp.all(worst.converged))
         assert float(jnp.max(jnp.linalg.norm(worst.tokens, axis=1))) == pytest.approx(radius, rel=1e-9)
+
+
+def test_any_number_of_a_cloud_can_be_made_large():
+    """The largest row sum of D(|x|^2 x / 3) is (|x|^2 + 2 |x_1| (|x_1| + |x_2|)) / 3, at most (2 + sqrt 2) R^2 / 3."""
+    cube = PlainMap(lambda x: x * jnp.sum(x * x, axis=1, keepdims=True) / 3)
+    entries = lambda moved, x: jnp.max(jnp.sum(jnp.abs(moved.jacobian(x)), axis=(2, 3)))  # noqa: E731
+    best = minimize_scalar(lambda a: -1 - 2 * np.cos(a) * (np.cos(a) + np.sin(a)), bounds=(0, 1.5), method="bounded")
+    worst = search(cube, Number(entries), radius=1.5)
+    assert -best.fun * 1.5**2 / 3 * (1 - 1e-4) < float(worst.value) <= -best.fun * 1.5**2 / 3 * (1 + 1e-9)
+    assert float(entries(cube, worst.tokens)) == pytest.approx(float(worst.value), rel=1e-12)
+    assert -best.fun == pytest.approx(2 + np.sqrt(2), rel=1e-9)  # at an angle of pi / 8
+    assert not jnp.any(worst.direction)
 
 
 def test_two_tokens_of_l2_attention_have_a_worst_distance():
