@@ -156,6 +156,7 @@ class Sphere(AbstractSpace):
 
     def uniform(self, key: PRNGKeyArray, n: int, d: int) -> Float[Array, "n d"]:
         self.check_dim(d)
+        _some(n)
         return self.project(jax.random.normal(key, (n, d)))
 
     def check_dim(self, d: int) -> None:
@@ -206,6 +207,7 @@ class Ball(AbstractSpace):
 
     def uniform(self, key: PRNGKeyArray, n: int, d: int) -> Float[Array, "n d"]:
         self.check_dim(d)
+        _some(n)
         return jax.random.ball(key, d, shape=(n,)) * self.radius
 
     def check_dim(self, d: int) -> None:
@@ -291,6 +293,11 @@ def chord(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]
     square = jnp.sum((x[:, None, :] - y[None, :, :]) ** 2, axis=-1)
     apart = square > 0
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)
+
+
+def _some(n: int) -> None:
+    if n < 1:
+        raise ValueError(f"there must be at least one token; got n = {n}")
 
 
 def _at_least(least: int, d: int, what: str) -> None:

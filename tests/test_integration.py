@@ -314,11 +314,49 @@ def test_a_state_that_has_ended_stays():
         (lambda: pt.solve(FLOW, X0, pt.Plan(until=1.0), key=jax.random.key(0)), "has no noise; leave out `key`"),
         (lambda: pt.solve(FLOW, X0, pt.Plan(until=1.0, solver="EulerHeun", dt=0.1)), "Stratonovich.*Use Tsit5, "),
         (lambda: pt.Plan(until=1.0, solver="RK4"), "give `dt`"),
+        (lambda: pt.Plan(until=1.0, watch=("asymmetri",)), "Those of `particles.analysis` and `particles.limits`"),
+        (lambda: pt.solve(FLOW, X0.at[1].set(0.0), pt.Plan(until=1.0)), "token 1 has no place on the Sphere"),
+        (lambda: pt.solve(FLOW, X0.astype(jnp.float16), pt.Plan(until=1.0)), "float32 or float64; got float16"),
+        (lambda: pt.solve(FLOW, X0.astype(jnp.bfloat16), pt.Plan(until=1.0)), "float32 or float64; got bfloat16"),
+        (
+            lambda: pt.solve(FLOW, X0, pt.Plan(until=1.0, rtol=1e-16)),
+            "finer than float64 can tell: use 1.8e-15 or more$",
+        ),
+        (
+            lambda: pt.solve(FLOW, X0.astype(jnp.float32), pt.Plan(until=1.0, rtol=1e-7)),
+            "finer than float32 can tell: use 9.5e-07 or more, or compute in float64",
+        ),
+        (lambda: pt.Sphere().uniform(jax.random.key(0), n=-1, d=3), "at least one token; got n = -1"),
     ],
 )
 def test_what_cannot_be_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_nouns_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="`plan` must be a Plan; got a float"):
+        pt.solve(FLOW, X0, 1.0)
+    with pytest.raises(ValueError, match="`flow` must be a Flow; got a Attention"):
+        pt.solve(pt.Attention(), X0, pt.Plan(until=1.0))
+    with pytest.raises(ValueError, match="`save` is a whole number of frames, or their depths; got 2.5"):
+        pt.Plan(until=1.0, save=2.5)
+    with pytest.raises(ValueError, match="tokens are real numbers; got an array of <U1"):
+        pt.solve(FLOW, [["a", "b", "c"]], pt.Plan(until=1.0))
+
+
+def test_below_what_numbers_can_tell_smaller_steps_make_a_larger_error():
+    """So a tolerance that is finer than the numbers is refused."""
+    plan = pt.Plan(until=4.0, save=1, rtol=1e-6, atol=1e-9)
+    flow, x0 = pt.Flow(pt.Sphere(), pt.Attention(pt.DotProduct(4.0))), X0.astype(jnp.float32)
+    exact = pt.solve(flow, x0.astype(float), dataclasses.replace(plan, rtol=1e-11, atol=1e-12)).final
+
+    def error(dt):
+        run = pt.solve(flow, x0, dataclasses.replace(plan, dt=dt, max_steps=2**18))
+        return float(jnp.max(jnp.abs(run.final.astype(float) - exact)))
+
+    assert error(2.0**-15) > 4 * error(2.0**-6)
 
 
 def test_tokens_in_a_ball_stay_in_it():

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, PyTree, UInt32
 
 from ..dynamics import AbstractFlow, Reading
 from .merged import Merged, Tied
+from .once import Once
 from .plan import Plan
 
 FINER = 4  # how many times finer than a step the Brownian tree is
@@ -100,7 +101,7 @@ def terms(
         return Layer(flow)
     field = {Reading.ambient: Ambient, Reading.ito: Ito}.get(kind, lambda flow: flow)(flow)
     field = field if merged is None else Tied(field, merged)
-    drift = diffrax.ODETerm(Sided(field) if flow.law.jumps else field)  # pyright: ignore[reportArgumentType]
+    drift = diffrax.ODETerm(Once(Sided(field) if flow.law.jumps else field))
     shape = flow.brownian(state)
     if shape is None:
         return drift

@@ -14,6 +14,8 @@ from ..observables import AbstractObservable, observable
 from ..stopping import AbstractStop
 from .methods import METHODS, reading
 
+FINEST = 8  # times the spacing of numbers: below that a step's error is rounding, and smaller steps make more of it
+
 
 def _observables(watch: Iterable[AbstractObservable | str]) -> tuple[AbstractObservable, ...]:
     if isinstance(watch, str) or not isinstance(watch, Iterable):
@@ -30,6 +32,8 @@ def _stops(stop: Iterable[AbstractStop]) -> tuple[AbstractStop, ...]:
 def _frames(save: int | Iterable[float]) -> int | tuple[float, ...]:
     if isinstance(save, bool | str):
         raise ValueError(f"`save` is a number of frames, or their depths; got {save!r}")
+    if not isinstance(save, int | np.integer | Iterable):
+        raise ValueError(f"`save` is a whole number of frames, or their depths; got {save!r}")
     depths = int(save) if isinstance(save, int | np.integer) else tuple(float(depth) for depth in save)
     if depths == ():
         raise ValueError("`save` names no depth; the last one must be `until`")
@@ -140,6 +144,15 @@ class Plan(Declared):
             watched.check_flow(flow)
         if self.coalesce is not None:
             self._check_coalescence(flow)
+
+    def check_precision(self, dtype: jnp.dtype) -> None:
+        """Raises ValueError if numbers of this kind cannot be told apart within `rtol`."""
+        rtol, finest = concrete(self.rtol), FINEST * float(jnp.finfo(dtype).eps)
+        if rtol is not None and self.dt is None and rtol < finest:
+            finer = ", or compute in float64" if jnp.finfo(dtype).bits < 64 else ""
+            raise ValueError(
+                f"`rtol` = {rtol:g} is finer than {jnp.dtype(dtype).name} can tell: use {finest:.2g} or more{finer}"
+            )
 
     def _check_coalescence(self, flow: AbstractFlow) -> None:
         try:

@@ -22,6 +22,7 @@ from ..spaces import AbstractSpace
 from .fields import Within, terms
 from .merged import Merged
 from .methods import METHODS, reading
+from .once import Once
 from .plan import Plan
 from .run import Effort, Run, State, Status
 from .stepping import Remembering, Settling, Stopping, Stops
@@ -70,6 +71,10 @@ def solve(
     ------
     kidger2021on.
     """
+    if not isinstance(flow, AbstractFlow):
+        raise ValueError(f"`flow` must be a Flow; got a {type(flow).__name__}: pt.Flow(space, law)")
+    if not isinstance(plan, Plan):
+        raise ValueError(f"`plan` must be a Plan; got a {type(plan).__name__}: pt.Plan(until=...)")
     if adjoint not in ADJOINTS:
         raise ValueError(f"`adjoint` must be one of {sorted(ADJOINTS)}; got {adjoint!r}")
     if plan.coalesce is not None:
@@ -77,6 +82,8 @@ def solve(
             "`solve` is one program, in which the number of tokens cannot change, so tokens cannot coalesce: use "
             "simulate(flow, x0, plan, path), or leave out `coalesce`"
         )
+    if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((flow, x0, plan, key))):
+        adjoint = "forward"  # nobody can ask for a derivative: the program that is traced most quickly
     return _solve(flow.within(plan.rtol), checked(flow, x0, plan), plan, _data(flow, key), adjoint)
 
 
@@ -222,7 +229,7 @@ def _integrate(
         _knowing(flow, key, times.dtype),
         saveat=diffrax.SaveAt(
             subs={
-                "frames": diffrax.SubSaveAt(ts=times, fn=watch),
+                "frames": diffrax.SubSaveAt(ts=times, fn=Once(watch)),
                 "end": diffrax.SubSaveAt(t1=True, fn=End(flow)),
             },
             controller_state=plan.dt is None,
@@ -246,7 +253,7 @@ def _frames(watch: Watch, state: PyTree, start: Array, times: Array, solution: A
     unseen = ~reached[0] & (times[0] == start)
     first = jax.lax.cond(
         unseen,
-        lambda: watch(start, state, None),
+        lambda: Once(watch)(start, state, None),
         lambda: jax.tree.map(lambda leaf: leaf[0], frames),
     )
     frames = jax.tree.map(lambda leaf, one: leaf.at[0].set(one), frames, first)
@@ -305,9 +312,15 @@ def _key(data: UInt32[Array, " word"] | None) -> PRNGKeyArray | None:
 def checked(flow: AbstractFlow, x0: ArrayLike, plan: Plan) -> Float[Array, "n d"]:
     """The start as an array, refused if it is not one for this flow; numbers are looked at where they are known."""
     if not isinstance(x0, jax.Array):
-        x0 = jnp.asarray(np.asarray(x0, dtype=np.result_type(float, np.asarray(x0).dtype)))
+        given = np.asarray(x0)
+        if given.dtype.kind not in "fiub":
+            raise ValueError(f"tokens are real numbers; got an array of {given.dtype}")
+        x0 = jnp.asarray(given.astype(np.result_type(float, given.dtype)))
     flow.check_tokens(x0)
+    if x0.dtype not in (jnp.float32, jnp.float64):
+        raise ValueError(f"tokens are numbers of float32 or float64; got {x0.dtype.name}: use x0.astype(float)")
     plan.check_flow(flow)
+    plan.check_precision(x0.dtype)
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((flow.space, x0))):
         return x0
     with jax.ensure_compile_time_eval():  # the start may be known though a transformation is under way
@@ -317,6 +330,10 @@ def checked(flow: AbstractFlow, x0: ArrayLike, plan: Plan) -> Float[Array, "n d"
         raise ValueError(f"the start is not finite at token {token}, coordinate {coordinate}")
     if not np.all(off <= OFF_SPACE):
         worst = int(np.argmax(np.where(np.isnan(off), np.inf, off)))
+        if np.isnan(off[worst]):
+            raise ValueError(
+                f"token {worst} has no place on the {type(flow.space).__name__}: it is {np.asarray(x0)[worst]}"
+            )
         raise ValueError(
             f"the start lies off the {type(flow.space).__name__}: token {worst} by {off[worst]:.3g} of its size. "
             "Project it first: x0 = flow.space.project(x0)."

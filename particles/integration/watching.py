@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from ..dynamics import AbstractFlow
 from ..stopping import AbstractStop
 from .merged import Merged
+from .once import Once
 from .plan import Plan
 
 
@@ -55,7 +56,7 @@ class Condition(eqx.Module):
     merged: Merged | None = None
 
     def __call__(self, t: Float[Array, ""], y: PyTree, args: Any, **kwargs: Any) -> Bool[Array, ""]:
-        return self.stop(self.flow, t, y if self.merged is None else self.merged.moving(y))
+        return Once(self.stop)(self.flow, t, y if self.merged is None else self.merged.moving(y))
 
 
 class Ended(eqx.Module):
@@ -81,4 +82,8 @@ class Unsolved(eqx.Module):
     flow: AbstractFlow
 
     def __call__(self, t: Float[Array, ""], y: PyTree, args: Any, **kwargs: Any) -> Bool[Array, ""]:
-        return self.flow.unsolved(t, y)
+        return Once(_unsolved)(self.flow, t, y)
+
+
+def _unsolved(flow: AbstractFlow, t: Float[Array, ""], y: PyTree) -> Bool[Array, ""]:
+    return flow.unsolved(t, y)

@@ -55,5 +55,8 @@ def observable(given: AbstractObservable | str) -> AbstractObservable:
         return given
     known = {cls.name: cls for cls in family(AbstractObservable).values()}
     if given not in known:
-        raise ValueError(f"no observable is called {given!r}; there are {sorted(known)}.{nearest(given, known)}")
+        raise ValueError(
+            f"no observable is called {given!r}; there are {sorted(known)}.{nearest(given, known)} Those of "
+            "`particles.analysis` and `particles.limits` have their names once that is imported"
+        )
     return known[given]()
