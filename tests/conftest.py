@@ -2,6 +2,7 @@
 
 import gc
 import importlib.metadata
+import itertools
 import os
 import pathlib
 import subprocess
@@ -21,11 +22,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Two thirds of the time of a test went into compiling programs that then run for milliseconds. Without LLVM's
 # optimizations, in one piece and without fused kernels they compile three times faster, into a quarter of the memory
 # maps. The mathematics is the same, the last bits are not: `XLA_FLAGS= pytest` compiles all programs as a user's are.
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_parallel_codegen_split_count": 1}
+QUICK = {"xla_cpu_parallel_codegen_split_count": 1}
 if importlib.metadata.version("jaxlib").startswith("0.10."):  # later ones end on flags they do not know
     QUICK["xla_cpu_use_fusion_emitters"] = False
-if os.environ["JAX_PLATFORMS"] == "cpu":
-    os.environ.setdefault("XLA_FLAGS", " ".join(f"--{flag}={value}".lower() for flag, value in QUICK.items()))
+if os.environ["JAX_PLATFORMS"] == "cpu" and "XLA_FLAGS" not in os.environ:
+    os.environ["XLA_FLAGS"] = " ".join(f"--{flag}={value}".lower() for flag, value in QUICK.items())
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -45,16 +47,18 @@ gc.set_threshold(200_000, 20, 100)
 
 MAPS = pathlib.Path("/proc/self/maps")
 MANY_MAPS = 30_000  # of the 65530 that Linux allows a process
+SELDOM = 10
+tests = itertools.count(1)
 
 
 @pytest.fixture(autouse=True)
 def forgetting():
     """Programs are forgotten before they exhaust the memory maps of a process, where XLA would crash compiling.
 
-    What is needed again comes back from the cache on disk.
+    What is needed again comes back from the cache on disk. Counting so many maps takes a while: it is done seldom.
     """
     yield
-    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY_MAPS:
+    if next(tests) % SELDOM == 0 and MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY_MAPS:
         jax.clear_caches()
         gc.collect()
 
@@ -86,6 +90,14 @@ def few_programs(monkeypatch):
 
     monkeypatch.setattr(fourier, "LADDER", {1: (64,), 2: (64,), 3: (20,)})
     monkeypatch.setattr(fourier, "SHARE", 1)
+
+
+@pytest.fixture
+def optimized():
+    """Programs are compiled as a user's are, where they run for longer than that takes."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1")
 
 
 @pytest.fixture

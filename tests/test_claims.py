@@ -24,9 +24,15 @@ CLAIMS = claims()
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs" / "claims"
 
 
-@pytest.mark.usefixtures("unchecked")
+LONG = ("noisy_transition",)
+"""Claims whose small forms run for longer than they are compiled."""
+
+
+@pytest.mark.usefixtures("unchecked", "few_programs")
 @pytest.mark.parametrize("name", CLAIMS)
-def test_a_claim_holds_and_its_control_does_not(name, tmp_path):
+def test_a_claim_holds_and_its_control_does_not(name, tmp_path, request):
+    if name in LONG:
+        request.getfixturevalue("optimized")
     claim = CLAIMS[name]().shrunk()
     data = claim.data()
     assert claim.outside(data) == ""
