@@ -38,6 +38,10 @@ Family = Literal[
     "measures",
     "normalizers",
     "values",
+    "gates",
+    "maps",
+    "schedules",
+    "norms",
     "flows",
     "noises",
     "starts",
@@ -166,7 +170,9 @@ def plot(
     """
     from .record import open_record
 
-    drawn = _draw(open_record(run), kinds, out or run / "figures", format)
+    record = open_record(run)
+    record.verify()
+    drawn = _draw(record, kinds, out or run / "figures", format)
     if not drawn:
         print("particles: nothing to draw: the run keeps neither tokens nor observables", file=sys.stderr)
         return DATA
@@ -449,13 +455,21 @@ def _guarded(command: Callable[..., int]) -> Callable[..., int]:
             code = _exit_code(error)
             if code is None or "PARTICLES_TRACEBACK" in os.environ:
                 raise
-            message = str(error) or type(error).__name__
+            message = _told(error)
             if ranks.joined():  # an orderly end would wait for the others, who may be gone
                 _leave(message, code)
             print(f"particles: {message}", file=sys.stderr)
             return code
 
     return guarded
+
+
+def _told(error: BaseException) -> str:
+    """What is said of an error; of a full disk also what has become of the run."""
+    message = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return f"{message}: what was committed is kept; when there is room, go on with `particles resume RUN`"
+    return message
 
 
 def _leave(message: str, code: int) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 import particles as pt
 from particles import machine
+from particles.listing import FAMILIES
 
 CONFIG = """
 name = "trial"
@@ -215,6 +217,32 @@ def test_plot_draws_again(whole, inside):
     assert pathlib.Path(done.stdout.strip()).read_bytes().startswith(b"%PDF")
 
 
+def test_what_is_damaged_is_not_drawn(whole, inside, tmp_path):
+    run = tmp_path / "copy"
+    shutil.copytree(whole[0], run)
+    (run / "data.zarr" / "tokens" / "c" / "3" / "0" / "0").unlink()
+    for command in ("plot", "view", "animate", "resume"):
+        done = inside(command, run)
+        assert (done.returncode, "`tokens` is not what the run left" in done.stderr) == (65, True), done.stderr
+
+
+def test_a_failed_observable_is_told_at_its_depth_and_the_frames_before_are_kept(inside, tmp_path):
+    """Under a constant score the mean grows like e^t, and so does its square beyond all numbers at depth 355."""
+    (tmp_path / "grown.toml").write_text(
+        CONFIG.replace('kind = "Sphere"', 'kind = "Euclidean"')
+        .replace('score = {kind = "DotProduct", beta = 4.0}', 'score = {kind = "Constant"}')
+        .replace('kind = "Uniform", tokens = 16, dim = 3', 'kind = "Equiangular", tokens = 4, dim = 4')
+    )
+    plan = ["plan.until=2000", "plan.save=100", "plan.chunk=10", "plan.watch=['radius']"]
+    done = inside("run", "grown.toml", *plan, "--quiet", "--no-figures")
+    assert done.returncode == 70
+    limit = np.log(np.finfo(float).max) / 2
+    depth = 20 * np.ceil(limit / 20)  # of the first frame beyond
+    assert f"observable radius is not finite, at depth {depth:g}; without it in `watch`" in done.stderr
+    kept = pt.open(tmp_path / the_run(done)).dataset
+    assert kept.time[-1] == depth - 20 and np.all(np.isfinite(kept.radius))
+
+
 def test_animate_makes_a_film_where_it_is_asked_for(whole, inside):
     run, _ = whole
     small = ("--frames", "3", "--fps", "10", "--width", "320", "--out", run.parent / "film.gif")
@@ -231,7 +259,10 @@ def test_list_names_every_member(inside):
     for name in ("Attention", "DotProduct", "Causal", "Softmax", "Difference"):
         assert f"{name}(" in done.stdout
     assert "vaswani2017attention" in done.stdout
-    assert "Tsit5: order 5" in inside("list").stdout
+    everything = inside("list").stdout
+    assert "Tsit5: order 5" in everything
+    for name in FAMILIES:
+        assert inside("list", name).stdout.startswith(f"{name}\n") and f"{name}\n" in everything
 
 
 def test_doctor_trusts_this_machine(folder):

@@ -106,6 +106,8 @@ def test_every_config_runs_small(path, tmp_path):
         (["sweep.flow.law.score.beta={count = 3}"], "for `seed` only"),
         (["sweep.plan.until=[1, 2]"], "share `plan.until`"),
         (["sweep=3"], "sweep: expected a table"),
+        (["name=a/b"], "'a/b' is not a value of TOML. Text needs quotes: 'name="),
+        (["sweep.'flow.law.score.bta'=[1]"], "sweep.flow.law.score.bta: there is no parameter"),
         (["kind=Simulatio"], "Did you mean `Simulation`?"),
         (["flow.law.score.beta"], "expected key.path=value"),
         (["a=1\nb=2"], "exactly one value"),

@@ -92,6 +92,56 @@ def test_a_damaged_checkpoint_is_noticed(tmp_path):
         Writer(tmp_path, LAYOUT).reopen()
 
 
+def test_a_lost_checkpoint_costs_a_chunk(tmp_path, capsys):
+    written(tmp_path, (0, 4), (4, 4))
+    last = tmp_path / read_commit(tmp_path)["checkpoint"]
+    last.write_bytes(b"")
+    writer = Writer(tmp_path, LAYOUT)
+    checkpoint, notes = writer.reopen()
+    assert (writer.frames, notes, checkpoint["state"].tolist()) == (4, {"note": 0}, [0, 0, 0])
+    assert f"{last} is damaged; going on from frame 4" in capsys.readouterr().err
+    writer.append(np.arange(4, 8) / 10, block(4, 4), {"state": np.full(3, 4)}, {"note": 4})
+    assert Writer(tmp_path, LAYOUT).reopen()[1] == {"note": 4}
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(Damaged, match=r"no other checkpoint is left. The frames can be read"):
+        Writer(tmp_path, LAYOUT).reopen()
+
+
+@pytest.mark.parametrize("harm", ["cut short", "turned round", "taken away", "without its words"])
+def test_harm_to_frames_is_told_of_a_run_that_has_not_ended_and_of_one_that_has(tmp_path, harm):
+    for name, facts in (("running", {}), ("done", {"checksums": None})):
+        directory = tmp_path / name
+        directory.mkdir()
+        writer = written(directory, (0, 4), (4, 4))
+        if facts:
+            facts = {"checksums": writer.finish()}
+        record = Record(directory, MANIFEST | {"chunk": 4, **facts})
+        record.verify()
+        path = directory / "data.zarr" / "tokens" / "c" / "0" / "1" / "0" / "0"
+        if harm == "cut short":
+            path.write_bytes(path.read_bytes()[:100])
+        elif harm == "turned round":
+            path.write_bytes(path.read_bytes()[::-1])
+        elif harm == "taken away":
+            path.unlink()
+        else:
+            (directory / "data.zarr" / "zarr.json").unlink()
+        with pytest.raises(Damaged, match="data.zarr is damaged"):
+            record.verify()
+        if not facts:
+            with pytest.raises(Damaged, match="data.zarr is damaged"):
+                Writer(directory, LAYOUT).reopen()
+
+
+def test_a_finished_run_needs_no_commit_to_be_read(tmp_path):
+    writer = written(tmp_path, (0, 4), (4, 2))
+    record = Record(tmp_path, MANIFEST | {"chunk": 4, "checksums": writer.finish()})
+    (tmp_path / "commit.json").unlink()
+    record.verify()
+    assert record.dataset.sizes["time"] == 6
+
+
 def test_nothing_follows_a_short_chunk(tmp_path):
     writer = written(tmp_path, (0, 3))
     with pytest.raises(ValueError, match="last"):

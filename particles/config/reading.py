@@ -43,14 +43,15 @@ def overridden(content: dict[str, Any], override: str) -> list[str]:
     if not equals or not path:
         return [f"override {override!r}: expected key.path=value"]
     try:
-        parsed = _parsed(f"value = {text}".encode(), "override")
-    except ConfigError as error:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         if not text.strip().replace("_", "").replace("-", "").replace(".", "").isalnum():
-            return [f"override {override!r}: {error}"]
+            return [f"override {override!r}: {text!r} is not a value of TOML. Text needs quotes: '{path}=\"...\"'"]
         parsed = {"value": text.strip()}
     if set(parsed) != {"value"}:
         return [f"override {override!r}: expected exactly one value"]
-    keys: list[Any] = ["sweep", path.removeprefix("sweep.")] if path.startswith("sweep.") else path.split(".")
+    swept = path.removeprefix("sweep.")  # a path of its own, in quotes as in a file or without
+    keys: list[Any] = path.split(".") if swept == path else ["sweep", swept.strip("\"'")]
     node: Any = content
     for k, key in enumerate(keys):
         if isinstance(node, list):

@@ -1,9 +1,11 @@
 """Files that are there whole or not at all."""
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -46,6 +48,17 @@ def replace_json(path: pathlib.Path, content: Any) -> None:
 
 class Damaged(ValueError):
     """A run directory whose files are not what was committed."""
+
+
+@contextlib.contextmanager
+def intact(path: pathlib.Path) -> Iterator[None]:
+    """Where files of a record are read: what cannot be read is damaged, however a library puts it."""
+    try:
+        yield
+    except Damaged:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{path} is damaged and cannot be read: {error}") from error
 
 
 def load_json(path: pathlib.Path, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import numpy as np
 
 from .. import display
 from . import whole
-from .files import Damaged, load_json
+from .files import Damaged, intact, load_json
 from .lock import held
-from .writer import ARRAYS, FORMAT, MANIFEST, checksum, read_commit
+from .writer import ARRAYS, FORMAT, MANIFEST, check_blocks, checksum, read_commit
 
 if TYPE_CHECKING:
     import xarray
@@ -40,7 +40,7 @@ class Record:
         """
         import xarray  # it brings pandas, half a second
 
-        frames = read_commit(self.path)["frames"]
+        frames = self._frames()
         if frames == 0:
             raise Damaged(f"{self.path} holds no committed frame yet")
         try:
@@ -62,18 +62,29 @@ class Record:
         status = self.manifest["status"]
         return "interrupted" if status == "running" and not held(self.path) else status
 
+    def _frames(self) -> int | None:
+        """How many frames count; None for all that there are, as in a finished run, which vouches for its arrays."""
+        return None if "checksums" in self.manifest else read_commit(self.path)["frames"]
+
     def verify(self) -> None:
-        """Compares the arrays of a finished run with the checksums taken when it ended.
+        """Compares the arrays with what was noted when they were written: at the end of a run, or at every commit.
 
         Raises
         ------
         Damaged
-            Naming the first array that has changed.
+            Naming the first array that has changed, or the first frame.
         """
+        if "checksums" in self.manifest:
+            with intact(self.path / ARRAYS):
+                self._compare()
+        elif (commit := read_commit(self.path))["blocks"]:
+            check_blocks(self.path, commit, self.manifest["chunk"])
+
+    def _compare(self) -> None:
         import zarr
 
         group = zarr.open_group(self.path / ARRAYS, mode="r")
-        for name, expected in self.manifest.get("checksums", {}).items():
+        for name, expected in self.manifest["checksums"].items():
             array = group.get(name)
             if not isinstance(array, zarr.Array):
                 raise Damaged(f"{self.path / ARRAYS} is damaged: it has no array `{name}`")
@@ -104,7 +115,7 @@ class Record:
         return display.still(self)
 
     def __repr__(self) -> str:
-        frames = read_commit(self.path)["frames"]
+        frames = self._frames()
         return f"Record({str(self.path)!r}, {self.status}, {'whole' if frames is None else f'{frames} frames'})"
 
 

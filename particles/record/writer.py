@@ -11,13 +11,14 @@ import hashlib
 import io
 import pathlib
 import shutil
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import zarr
 
-from .files import Damaged, digest, load_json, replace, replace_json, sync, sync_directory
+from .files import Damaged, digest, intact, load_json, replace, replace_json, sync, sync_directory
 
 ARRAYS, CHECKPOINTS, COMMIT = "data.zarr", "checkpoints", "commit.json"
 CONFIG, MANIFEST, LOG = "config.toml", "manifest.json", "log.txt"
@@ -74,6 +75,7 @@ class Writer:
         self.layout = layout
         self.frames = 0
         self._blocks: list[str] = []  # a digest of each committed chunk
+        self._last: dict[str, Any] | None = None  # the commit before the next one
 
     @property
     def _arrays(self) -> pathlib.Path:
@@ -100,29 +102,42 @@ class Writer:
                 dimension_names=(*names, "time", *variable.dims),
                 attributes=dict(variable.attributes),
             )
-        self.frames, self._blocks = 0, []
+        self.frames, self._blocks, self._last = 0, [], None
 
     def reopen(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Goes back to the last commit; what was written after it will be written again. Returns checkpoint and notes.
 
+        Where its checkpoint is lost, to the commit before that.
+
         Raises
         ------
         Damaged
-            If the checkpoint, or a block of the arrays, does not have the content that was committed.
+            If both checkpoints, or a block of the arrays, do not have the content that was committed.
         """
         for stray in self.directory.rglob("*.partial"):
             stray.unlink()
         commit = read_commit(self.directory)
-        self.frames, self._blocks = commit["frames"], commit["blocks"]
-        path = self.directory / commit["checkpoint"]
-        if not path.exists() or digest(path) != commit["sha256"]:
-            raise Damaged(f"{path} is damaged: its content is not what was committed")
-        for k, block in enumerate(self._blocks):
-            first = k * self.layout.chunk
-            if self._digest(first, min(first + self.layout.chunk, self.frames)) != block:
-                raise Damaged(f"{self._arrays} is damaged: frames from {first} on are not what was committed")
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}, commit["notes"]
+        check_blocks(self.directory, commit, self.layout.chunk)
+        last = self._restorable(commit)
+        self.frames, self._last = last["frames"], last
+        self._blocks = commit["blocks"][: -(-self.frames // self.layout.chunk)]
+        with np.load(self.directory / last["checkpoint"], allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}, last["notes"]
+
+    def _restorable(self, commit: dict[str, Any]) -> dict[str, Any]:
+        """The last commit with a checkpoint that is whole."""
+        before = commit.get("before")
+        for one in filter(None, (commit, before)):
+            path = self.directory / one["checkpoint"]
+            if path.exists() and digest(path) == one["sha256"]:
+                if one is before:
+                    lost = f"{self.directory / commit['checkpoint']} is damaged"
+                    print(f"particles: warning: {lost}; going on from frame {one['frames']}", file=sys.stderr)
+                return {name: one[name] for name in ("frames", "checkpoint", "sha256", "notes")}
+        raise Damaged(
+            f"{self.directory / commit['checkpoint']} is damaged: its content is not what was committed, and no other "
+            "checkpoint is left. The frames can be read; to compute further, run the config into another folder (--out)"
+        )
 
     def append(
         self,
@@ -148,7 +163,7 @@ class Writer:
             array, axis = _array(group, name), self._axis(name)
             array[(slice(None),) * axis + (slice(self.frames, stop),)] = np.asarray(values, self.layout.dtype)
             self._sync(name, axis, array.ndim)
-        self._blocks = [*self._blocks, self._digest(self.frames, stop)]
+        self._blocks = [*self._blocks, block_digest(group, self.frames, stop)]
         self._commit(stop, checkpoint, notes)
         self.frames = stop
 
@@ -167,17 +182,11 @@ class Writer:
         relative = pathlib.Path(CHECKPOINTS) / f"{frames:09d}.npz"
         replace(self.directory / relative, buffer.getvalue())
         commit = {"frames": frames, "checkpoint": relative.as_posix(), "sha256": digest(self.directory / relative)}
-        replace_json(self.directory / COMMIT, {**commit, "blocks": self._blocks, "notes": dict(notes)})
+        commit["notes"] = dict(notes)
+        replace_json(self.directory / COMMIT, {**commit, "blocks": self._blocks, "before": self._last})
+        self._last = commit
         for old in sorted((self.directory / CHECKPOINTS).glob("*.npz"))[:-KEPT_CHECKPOINTS]:
             old.unlink()
-
-    def _digest(self, start: int, stop: int) -> str:
-        """A short hash of some frames of everything, as they stand on disk."""
-        group, total = zarr.open_group(self._arrays, mode="r"), hashlib.sha256()
-        for name in self._timed():
-            part = _array(group, name)[(slice(None),) * self._axis(name) + (slice(start, stop),)]
-            total.update(np.ascontiguousarray(part).tobytes())
-        return total.hexdigest()[:16]
 
     def _timed(self) -> dict[str, Variable]:
         depth = Variable((), (), {"long_name": "depth", "symbol": "$t$", "units": "1"})
@@ -201,6 +210,35 @@ def read_commit(directory: pathlib.Path) -> dict[str, Any]:
     if not path.exists():
         return {"frames": 0, "checkpoint": None, "sha256": None, "blocks": [], "notes": {}}
     return load_json(path, ("frames", "checkpoint", "sha256", "blocks", "notes"))
+
+
+def check_blocks(directory: pathlib.Path, commit: Mapping[str, Any], chunk: int) -> None:
+    """Compares the frames that are committed with their digests.
+
+    Raises
+    ------
+    Damaged
+        Naming the first frame of a block that has changed.
+    """
+    path = directory / ARRAYS
+    with intact(path):
+        group = zarr.open_group(path, mode="r")
+        for k, block in enumerate(commit["blocks"]):
+            first = k * chunk
+            if block_digest(group, first, min(first + chunk, commit["frames"])) != block:
+                raise Damaged(f"{path} is damaged: frames from {first} on are not what was committed")
+
+
+def block_digest(group: zarr.Group, start: int, stop: int) -> str:
+    """A short hash of some frames of everything, as they stand on disk."""
+    total = hashlib.sha256()
+    for name, array in sorted(group.arrays()):
+        names = array.metadata.to_dict()["dimension_names"]
+        if "time" in names:  # pyright: ignore
+            axis = names.index("time")  # pyright: ignore
+            part = array[(slice(None),) * axis + (slice(start, stop),)]
+            total.update(f"{name} ".encode() + np.ascontiguousarray(part).tobytes())
+    return total.hexdigest()[:16]
 
 
 def checksum(array: zarr.Array, axis: int, chunk: int) -> str:

@@ -124,7 +124,8 @@ class Loop:
         """Moves a batch one chunk further and returns its frames."""
         batch = _met(self.batches[k]) if first else self.batches[k]
         state, frames, effort = _advance(batch, first, last, self.plan.chunk, self.devices)
-        self.failures += _failures(batch, state, frames, effort, self.names)
+        depths = np.asarray(self.plan.depths(first, last, self.precision))
+        self.failures += _failures(batch, state, frames, effort, self.names, depths)
         self.efforts[list(batch.members)] += np.stack([np.ravel(effort.steps), np.ravel(effort.rejected)], axis=1)
         self.batches[k] = eqx.tree_at(lambda b: b.state, batch, state)
         return frames
@@ -135,7 +136,8 @@ class Loop:
         """The depths and frames of a chunk in the shape of the record, as far as any member came."""
         times = np.asarray(self.plan.depths(first, last, self.precision))
         if not (self._running() or self.uncut):
-            times = reached(times, self._depth())
+            finite = max(_finite(batch, part) for batch, part in zip(self.batches, parts, strict=True))
+            times = times[: max(len(reached(times, self._depth())), finite)]
         grid, frames = self.layout.grid, {}
         for name, variable in self.layout.variables.items():
             values = [(b.members, b.each(part[name])) for b, part in zip(self.batches, parts, strict=True)]
@@ -247,7 +249,12 @@ def _several(flow: AbstractFlow, plan: Plan, state: State, start: Array, times: 
 
 
 def _failures(
-    batch: Batch, state: State, frames: dict[str, np.ndarray], effort: Effort, names: tuple[str, ...]
+    batch: Batch,
+    state: State,
+    frames: dict[str, np.ndarray],
+    effort: Effort,
+    names: tuple[str, ...],
+    times: np.ndarray,
 ) -> list[str]:
     """The failures of a batch in a chunk, in words: what, at which depth, and which member where there are several."""
     before, after, depths = np.ravel(batch.state.status), np.ravel(state.status), np.ravel(effort.depth)
@@ -256,19 +263,35 @@ def _failures(
         end = Status(int(after[k]))
         if before[k] != Status.running or not end.failed:
             continue
-        values = {name: array[k] if batch.several else array for name, array in frames.items()}
-        what = f"{_culprit(values)} is not finite" if end == Status.not_finite else end.message
+        lengths = {name: _good(array[k] if batch.several else array) for name, array in frames.items()}
         who = f"{names[member]}: " if names[member] else ""
-        found.append(f"{who}{what}, at depth {depths[k]:.6g}")
+        found.append(f"{who}{_told(end, lengths, times, float(depths[k]))}")
     return found
 
 
-def _culprit(frames: dict[str, np.ndarray]) -> str:
-    """The first observable that left the numbers while the tokens had not, or the tokens."""
-    lengths = {name: _good(values) for name, values in frames.items()}
-    tokens = lengths.pop("tokens", max(lengths.values(), default=0))
-    first = [name for name, length in lengths.items() if length < tokens]
-    return f"observable {first[0]}" if first else "the state (tokens)"
+def _told(end: Status, lengths: dict[str, int], times: np.ndarray, depth: float) -> str:
+    """What failed, and where: an observable that left the numbers while the tokens had not, the tokens, or a step.
+
+    Parameters
+    ----------
+    lengths : how many frames are finite, of each variable.
+    times : the depths of the frames.
+    depth : where the solve ended.
+    """
+    if end != Status.not_finite:
+        return f"{end.message}, at depth {depth:.6g}"
+    tokens = lengths.get("tokens", max(lengths.values(), default=0))
+    lost = [name for name, length in lengths.items() if length < tokens]
+    if not lost:
+        return f"the state (tokens) is not finite, at depth {depth:.6g}"
+    at = f"{times[lengths[lost[0]]]:.6g}"
+    return f"observable {lost[0]} is not finite, at depth {at}; without it in `watch` the run goes on"
+
+
+def _finite(batch: Batch, part: dict[str, np.ndarray]) -> int:
+    """How many frames are finite, for the member that came furthest."""
+    each = [[_good(values) for values in batch.each(array)] for array in part.values()]
+    return int(np.max(np.min(each, axis=0)))
 
 
 def _good(values: np.ndarray) -> int:

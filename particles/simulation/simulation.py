@@ -103,7 +103,8 @@ class Simulation(AbstractExperiment):
         Raises
         ------
         ValueError
-            If the start does not exist on the space, or float64 is asked for and JAX was told otherwise.
+            If the start does not exist on the space, the plan asks for more than the precision can tell, or float64 is
+            asked for and JAX was told otherwise.
         """
         if self.precision == "float64" and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
             raise ValueError(
@@ -112,6 +113,7 @@ class Simulation(AbstractExperiment):
             )
         x0 = self.start(self.flow.space, jax.random.key(self.seed)).astype(jnp.dtype(self.precision))
         self.flow.check_tokens(x0)
+        self.plan.check_precision(x0.dtype)
         return x0
 
     def noise_key(self) -> PRNGKeyArray | None:

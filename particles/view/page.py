@@ -68,7 +68,7 @@ def page(
 
 
 def write(result: Any, path: pathlib.Path, **extras: Any) -> pathlib.Path:
-    """Puts the page of a result into a file, whole or not at all; of a finished record only if its arrays are intact.
+    """Puts the page of a result into a file, whole or not at all; of a record only if its arrays are intact.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def write(result: Any, path: pathlib.Path, **extras: Any) -> pathlib.Path:
     Damaged
         If an array of a record is not what its run left.
     """
-    if isinstance(result, Record) and "checksums" in result.manifest:
+    if isinstance(result, Record):
         result.verify()
     replace(path, page(result, **extras).encode())
     return path
