@@ -193,7 +193,9 @@ def view(
     from .record import open_record
     from .view import write
 
-    path = write(open_record(run), out or run / "view.html")
+    record, path = open_record(run), out or run / "view.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(record, path)
     if open:
         import webbrowser
 

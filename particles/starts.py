@@ -297,7 +297,7 @@ def _read(path: pathlib.Path, name: str | None) -> np.ndarray:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: cannot be read as an array of numbers: {error}") from error
+        raise DataError(f"{path}: cannot be read as an array of numbers: {_plainly(error)}") from error
     raise DataError(f"{path}: expected a file ending in .npy, .npz or .csv")
 
 
@@ -311,6 +311,11 @@ def _member(path: pathlib.Path, name: str | None) -> np.ndarray:
         if chosen not in archive.files:
             raise DataError(f"{path}: holds the arrays {archive.files}; say which with `name` (got {name!r})")
         return archive[chosen]
+
+
+def _plainly(error: Exception) -> str:
+    """What a reader of files says, without its advice to trust the file."""
+    return "it holds objects, or no array" if "pickle" in str(error) else str(error)
 
 
 def _complement_of_ones(n: int) -> Float[Array, "n n-1"]:

@@ -10,6 +10,7 @@ import xarray
 
 import particles as pt
 from particles.record import Damaged, Layout, Locked, Record, Variable, Writer
+from particles.record.files import replace
 from particles.record.lock import writing
 from particles.record.reader import bibliography
 from particles.record.writer import read_commit
@@ -140,6 +141,14 @@ def test_a_finished_run_needs_no_commit_to_be_read(tmp_path):
     (tmp_path / "commit.json").unlink()
     record.verify()
     assert record.dataset.sizes["time"] == 6
+
+
+def test_a_file_that_cannot_be_put_in_place_leaves_nothing(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").touch()
+    with pytest.raises(OSError, match="directory"):
+        replace(tmp_path / "a", b"x")  # a folder stands there
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_nothing_follows_a_short_chunk(tmp_path):

@@ -18,7 +18,7 @@ from particles.observables import AbstractObservable
 from particles.record import Damaged
 from particles.simulation import Interrupted, Unfinished, loop
 from particles.simulation.budget import Budget
-from particles.simulation.grid import dimensions, with_value
+from particles.simulation.grid import Dimension, dimensions, with_value
 from particles.starts import Given, Uniform
 
 PLAN = pt.Plan(until=2.0, save=8, chunk=3, watch=("energy", "clusters"))
@@ -107,6 +107,17 @@ def test_a_sweep_over_shapes_and_kinds(tmp_path):
     few = swept.tokens.isel({"start.tokens": 0})
     assert np.all(np.isfinite(few[..., :4, :])) and np.all(np.isnan(few[..., 4:, :]))
     assert np.all(np.isfinite(swept.energy))
+
+
+def test_swept_nouns_are_called_by_what_they_are_made_of():
+    star = pt.Window(0) | pt.measures.Global(1)
+    bird = pt.measures.Union((pt.Window(2, periodic=True), pt.measures.Global(1), pt.measures.Random(0.05)))
+    many = pt.measures.Union(tuple(pt.Window(k) for k in range(12)))
+    measures = Dimension("measure", "flow.law.measure", (pt.measures.Uniform(), star, bird, many))
+    words = ["Uniform", "Union (Window 0, Global)", "Union (Window 2 periodic, Global, Random 0.05)", "Union"]
+    assert measures.coordinate().tolist() == words
+    scores = (pt.SquaredDistance(8.0), pt.SquaredDistance(8.0, query=np.eye(2)))  # matrices are no words
+    assert Dimension("s", "s", scores).coordinate().tolist() == ["SquaredDistance 8 (1)", "SquaredDistance 8 (2)"]
 
 
 def test_members_end_at_their_own_depths(tmp_path):

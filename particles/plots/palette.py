@@ -1,8 +1,9 @@
 """Which color and which dashes stand for which member of a sweep, and the key that says so.
 
 Color stands for the first dim that means something, dashes for a second one with few values. A few colors are
-explained by a legend, many by a colorbar. Colors run from dark to light with the value, so that the order of the curves
-can be read without the key and in black and white.
+explained by a legend, many by a colorbar. Colors run from dark to light with a value that is a number, so that the
+order of the curves can be read without the key and in black and white; a few kinds without an order have colors of
+their own.
 """
 
 from collections.abc import Sequence
@@ -70,6 +71,8 @@ class Palette(eqx.Module):
     def _color(self, k: int) -> Any:
         assert self.hue is not None
         count = len(self.hue.values)
+        if count <= _FEW and not _numbers(self.hue.words):
+            return f"C{k}"
         if count <= _FEW:
             return depth_colors()(_LIGHTEST * k / max(count - 1, 1))
         return depth_colors()(self.hue.norm()(self.hue.values[k]))

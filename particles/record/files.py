@@ -12,11 +12,15 @@ from typing import Any
 def replace(path: pathlib.Path, content: bytes) -> None:
     """Puts a file in place at once: a reader, or a crash, sees the old content or the new, never a part."""
     scratch = path.with_name(f".{path.name}.partial")
-    with open(scratch, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
+    try:
+        with open(scratch, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
     sync_directory(path.parent)
 
 

@@ -85,7 +85,8 @@ class Budget:
                 f"for the pairs of {self.tokens} tokens x {self.members} members, {_size(self.frames)} for the frames "
                 f"of a chunk. {self._advice(free)}"
             )
-        room = machine.free_disk(directory)
+        held = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())  # of a part of this run
+        room = machine.free_disk(directory) + held
         if self.disk * 1.1 > room:
             raise OSError(
                 28,

@@ -28,6 +28,7 @@ SWEPT = re.compile(
     r"seed|flow(\..+)?|start|start\.(?!path$|name$).+|plan\.(rtol|atol|dt|solver|max_steps|coalesce|stop(\..+)?)"
 )
 LARGEST_SWEEP = 1_000_000
+LONGEST_NAME = 60  # of a swept value in legends: beyond, its parts are left out
 RESERVED = ("time", "token", "dim", "tokens")
 
 
@@ -59,16 +60,22 @@ class Dimension:
 
 
 def _name(value: Any) -> str:
-    """A value in a few words: a noun by its kind and what is said of it that is one number or word."""
+    """A value in a few words: a noun by its kind, what is said of it that is one number or word, and its parts."""
     if not isinstance(value, Declared):
         return str(described(value))
-    said = [(field, described(getattr(value, field.name))) for field in dataclasses.fields(value)]
-    words = [
-        f"{one:g}" if isinstance(one, float) else str(one)
-        for field, one in said
-        if isinstance(one, int | float | str) and one != field.default
-    ]
-    return " ".join([type(value).__name__, *words])
+    kind, words, parts = type(value).__name__, [], []
+    for field in dataclasses.fields(value):
+        given = getattr(value, field.name)
+        said = described(given)
+        nouns = given if isinstance(given, tuple) else (given,)
+        if nouns and all(isinstance(noun, Declared) for noun in nouns):
+            parts += [_name(noun) for noun in nouns] if said != described(field.default) else []
+        elif isinstance(said, bool):
+            words += [field.name if said else f"not {field.name}"] if said != field.default else []
+        elif isinstance(said, int | float | str) and said != field.default:
+            words.append(f"{said:g}" if isinstance(said, float) else said)
+    whole = " ".join([kind, *map(str, words), *([f"({', '.join(parts)})"] if parts else [])])
+    return whole if len(whole) <= LONGEST_NAME else " ".join([kind, *map(str, words)])
 
 
 def dimensions(sweep: dict[str, tuple[Any, ...]]) -> tuple[Dimension, ...]:

@@ -1,12 +1,15 @@
 """What is on the paper is what is in the dataset."""
 
+import matplotlib
 import numpy as np
 import pytest
 import stored
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_hex, to_rgb
 
 from particles.plots import CosineHistogram, Observables, Timelapse, Trajectories, styled
 from particles.plots.cosines import cell_edges, densities
+from particles.plots.palette import palette
 from particles.plots.paths import curved, paths
 from particles.plots.sight import facing
 from particles.plots.strokes import depth_norm, strokes
@@ -207,6 +210,16 @@ def test_curves_are_the_values_and_a_member_keeps_its_color():
     assert colors[0] == colors[1]
     assert len(set(colors[0])) == 4
     assert [t.get_text() for t in figure.legends[0].get_texts()] == [rf"$\beta$ = {k}" for k in (1, 4, 9, 16)]
+
+
+def test_numbers_run_from_dark_to_light_and_kinds_have_colors_of_their_own():
+    numbers, kinds = stored.sweep(4), stored.sweep(4).assign_coords(beta=["Post", "Pre", "Peri", "Mix"])
+    with styled():
+        pens, own = ([palette(one).pen({"beta": k})["color"] for k in range(4)] for one in (numbers, kinds))
+        cycle = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
+        light = [[0.2126, 0.7152, 0.0722] @ np.array(to_rgb(color)) for color in pens]
+        assert np.all(np.diff(light) > 0.05)
+        assert [to_hex(color) for color in own] == [to_hex(color) for color in cycle[:4]]
 
 
 def test_many_members_have_a_colorbar_and_no_legend():
