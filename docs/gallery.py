@@ -49,7 +49,7 @@ def picture(config: pathlib.Path, runs: str) -> str:
         height = round(image.height * WIDTH / image.width)
         small = image.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
         IMAGES.mkdir(parents=True, exist_ok=True)
-        small.quantize(COLORS).save(IMAGES / f"{config.stem}.png", optimize=True)
+        small.quantize(COLORS, Image.Quantize.FASTOCTREE).save(IMAGES / f"{config.stem}.png", optimize=True)
     return config.stem
 
 
