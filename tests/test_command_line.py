@@ -238,7 +238,7 @@ def test_a_failed_observable_is_told_at_its_depth_and_the_frames_before_are_kept
     assert done.returncode == 70
     limit = np.log(np.finfo(float).max) / 2
     depth = 20 * np.ceil(limit / 20)  # of the first frame beyond
-    assert f"observable radius is not finite, at depth {depth:g}; without it in `watch`" in done.stderr
+    assert f"observable radius is not finite, at depth {depth:g} (without it in `watch`" in done.stderr
     kept = pt.open(tmp_path / the_run(done)).dataset
     assert kept.time[-1] == depth - 20 and np.all(np.isfinite(kept.radius))
 

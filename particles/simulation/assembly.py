@@ -41,7 +41,8 @@ def assemble(
         stop = min(first + layout.chunk, frames)
         times = np.asarray(plan.depths(first, stop - 1, jnp.dtype(layout.dtype)))
         if stop == frames and all(end["status"] != Status.done.name for end in ends):
-            times = reached(times, max(end["depth"] for end in ends))
+            parts = [{name: _part(record, name, first, stop) for name in layout.variables} for record in records]
+            times = reached(times, max(end["depth"] for end in ends), parts)
         writer.append(times, _chunk(pieces, records, layout, first, first + len(times)), {}, {})
     return writer.frames, writer.finish()
 
@@ -51,8 +52,11 @@ def _chunk(pieces: Sequence[Piece], records: Sequence[Record], layout: Layout, f
     frames = {}
     for name, variable in layout.variables.items():
         values = [
-            (piece.members, record.dataset[name].isel(time=slice(first, stop)).values)
-            for piece, record in zip(pieces, records, strict=True)
+            (piece.members, _part(record, name, first, stop)) for piece, record in zip(pieces, records, strict=True)
         ]
         frames[name] = place(layout.grid, values, (stop - first, *variable.shape))
     return frames
+
+
+def _part(record: Record, name: str, first: int, stop: int) -> np.ndarray:
+    return record.dataset[name].isel(time=slice(first, stop)).values

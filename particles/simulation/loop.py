@@ -7,8 +7,9 @@ going on needs, so a run that was killed and resumed has the same bits as one th
 
 import contextlib
 import dataclasses
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -136,8 +137,11 @@ class Loop:
         """The depths and frames of a chunk in the shape of the record, as far as any member came."""
         times = np.asarray(self.plan.depths(first, last, self.precision))
         if not (self._running() or self.uncut):
-            finite = max(_finite(batch, part) for batch, part in zip(self.batches, parts, strict=True))
-            times = times[: max(len(reached(times, self._depth())), finite)]
+            each = [
+                {name: batch.each(values) for name, values in part.items()}
+                for batch, part in zip(self.batches, parts, strict=True)
+            ]
+            times = reached(times, self._depth(), each)
         grid, frames = self.layout.grid, {}
         for name, variable in self.layout.variables.items():
             values = [(b.members, b.each(part[name])) for b, part in zip(self.batches, parts, strict=True)]
@@ -209,9 +213,18 @@ class Loop:
         self.keeping.close(status, reason, {"members": members, **facts})
 
 
-def reached(times: np.ndarray, depth: float) -> np.ndarray:
-    """The depths of a chunk to which some member came, the first of them in any case."""
-    return times[: max(1, int(np.searchsorted(times, depth, side="right")))]
+def reached(times: np.ndarray, depth: float, parts: Iterable[Mapping[str, np.ndarray]]) -> np.ndarray:
+    """The depths of a chunk to which some member came, the first of them in any case.
+
+    Parameters
+    ----------
+    times : of the chunk.
+    depth : the largest to which a state came; that of a member that failed is the one before the chunk.
+    parts : frames of members by name, `[member time ...]`: what is finite counts, too.
+    """
+    came = int(np.searchsorted(times, depth, side="right"))
+    finite = [np.min([[_good(one) for one in values] for values in part.values()], axis=0) for part in parts if part]
+    return times[: max([1, came, *map(int, map(np.max, finite))])]
 
 
 def _advance(
@@ -285,16 +298,10 @@ def _told(end: Status, lengths: dict[str, int], times: np.ndarray, depth: float)
     if not lost:
         return f"the state (tokens) is not finite, at depth {depth:.6g}"
     at = f"{times[lengths[lost[0]]]:.6g}"
-    return f"observable {lost[0]} is not finite, at depth {at}; without it in `watch` the run goes on"
-
-
-def _finite(batch: Batch, part: dict[str, np.ndarray]) -> int:
-    """How many frames are finite, for the member that came furthest."""
-    each = [[_good(values) for values in batch.each(array)] for array in part.values()]
-    return int(np.max(np.min(each, axis=0)))
+    return f"observable {lost[0]} is not finite, at depth {at} (without it in `watch` the run goes on)"
 
 
 def _good(values: np.ndarray) -> int:
     """How many frames are finite before the first that is not."""
-    bad = ~np.all(np.isfinite(values.reshape(len(values), -1)), axis=1)
+    bad = ~np.all(np.isfinite(values.reshape(len(values), math.prod(values.shape[1:]))), axis=1)
     return int(np.argmax(bad)) if bad.any() else len(values)
