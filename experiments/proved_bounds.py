@@ -125,12 +125,12 @@ class ProvedBounds(pt.AbstractClaim):
         for group, words in GROUPS.items():
             mine = [k for k, case in enumerate(rows[0]) if case.group == group]
             if mine:
-                columns = self._columns(group, random[:, mine], ascent[:, mine], proved[:, mine])
+                columns = self._shares(group, random[:, mine], ascent[:, mine], proved[:, mine])
                 names = [rows[0][k].name for k in mine]
                 found = found.assign(columns).assign_coords({group: (group, names, {"long_name": words})})
         return found
 
-    def _columns(self, group: str, random: np.ndarray, ascent: np.ndarray, proved: np.ndarray) -> dict[str, tuple]:
+    def _shares(self, group: str, random: np.ndarray, ascent: np.ndarray, proved: np.ndarray) -> dict[str, tuple]:
         both, worst = ("slope", group), np.maximum(random, ascent)
         lip = {"symbol": r"$\mathrm{Lip}$", "long_name": "proved"}
         return {

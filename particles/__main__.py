@@ -467,10 +467,11 @@ def _guarded(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def _told(error: BaseException) -> str:
-    """What is said of an error; of a full disk also what has become of the run."""
+    """What is said of an error; of a full disk also what has become of a run, and what to do."""
     message = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.errno in NO_ROOM:
-        return f"{message}: what was committed is kept; when there is room, go on with `particles resume RUN`"
+        again = "when there is room, give the same command again, a `run` with --resume"
+        return f"{message}. Nothing that was committed is lost: {again}"
     return message
 
 

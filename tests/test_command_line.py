@@ -193,7 +193,7 @@ particles.__main__.main()
 """
     done = subprocess.run([sys.executable, "-c", limited], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 74, done.stderr
-    assert "File too large" in done.stderr
+    assert "File too large" in done.stderr and "give the same command again, a `run` with --resume" in done.stderr
     run = folder / the_run(done)
     assert pt.open(run).dataset.sizes["time"] == 200
     assert np.all(np.isfinite(pt.open(run).dataset.tokens))
@@ -241,6 +241,12 @@ def test_a_failed_observable_is_told_at_its_depth_and_the_frames_before_are_kept
     assert f"observable radius is not finite, at depth {depth:g} (without it in `watch`" in done.stderr
     kept = pt.open(tmp_path / the_run(done)).dataset
     assert kept.time[-1] == depth - 20 and np.all(np.isfinite(kept.radius))
+
+
+def test_a_page_may_stand_in_a_folder_that_is_new(whole, inside, tmp_path):
+    done = inside("view", whole[0], "--out", tmp_path / "new" / "page.html")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "new" / "page.html").read_text().startswith("<!doctype html>")
 
 
 def test_animate_makes_a_film_where_it_is_asked_for(whole, inside):

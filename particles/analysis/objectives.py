@@ -21,15 +21,15 @@ CLOSE = 1e-4  # clouds nearer than this, relative to the size of what holds them
 class AbstractObjective(eqx.Module):
     """A number of one cloud of tokens, or of several, that is to be as large as possible."""
 
-    @abc.abstractmethod
     def begin(self, space: AbstractSpace, key: PRNGKeyArray, starts: int, n: int, d: int) -> Float[Array, "s k n d"]:
-        """The clouds to begin with, on a bounded space."""
+        """The clouds to begin with, on a bounded space; a random one, unless a number needs more."""
+        return drawn(space, key, starts, n, d)[:, None]
 
-    @abc.abstractmethod
     def refined(
         self, moved: AbstractTokenMap, clouds: Float[Array, "k n d"], direction: Float[Array, "n d"]
     ) -> Float[Array, "n d"]:
         """A displacement that does better with the clouds held still, or as well."""
+        return direction
 
     @abc.abstractmethod
     def __call__(
@@ -68,9 +68,6 @@ class Stretch(AbstractObjective):
     def __check_init__(self):
         if self.norm not in NORMS:
             raise ValueError(f"`norm` of Stretch must be one of {', '.join(NORMS)}; got {self.norm!r}")
-
-    def begin(self, space: AbstractSpace, key: PRNGKeyArray, starts: int, n: int, d: int) -> Float[Array, "s k n d"]:
-        return drawn(space, key, starts, n, d)[:, None]
 
     def refined(
         self, moved: AbstractTokenMap, clouds: Float[Array, "k n d"], direction: Float[Array, "n d"]
@@ -119,14 +116,6 @@ class Number(AbstractObjective):
 
     of: Callable[[AbstractTokenMap, Float[Array, "n d"]], Float[Array, ""]] = eqx.field(static=True)
 
-    def begin(self, space: AbstractSpace, key: PRNGKeyArray, starts: int, n: int, d: int) -> Float[Array, "s k n d"]:
-        return drawn(space, key, starts, n, d)[:, None]
-
-    def refined(
-        self, moved: AbstractTokenMap, clouds: Float[Array, "k n d"], direction: Float[Array, "n d"]
-    ) -> Float[Array, "n d"]:
-        return direction
-
     def __call__(
         self, moved: AbstractTokenMap, clouds: Float[Array, "k n d"], direction: Float[Array, "n d"]
     ) -> Float[Array, ""]:
@@ -171,11 +160,6 @@ class TransportRatio(AbstractObjective):
         x, rng = drawn(space, key, starts, n, d), random(jax.random.fold_in(key, 1))
         step = 10 ** rng.uniform(-2, 0, (starts, 1, 1)) * rng.normal(size=x.shape)
         return jnp.stack([x, brought(space, x / extent(space, d) + jnp.asarray(step))], axis=1)
-
-    def refined(
-        self, moved: AbstractTokenMap, clouds: Float[Array, "k n d"], direction: Float[Array, "n d"]
-    ) -> Float[Array, "n d"]:
-        return direction
 
     def __call__(
         self, moved: AbstractTokenMap, clouds: Float[Array, "k n d"], direction: Float[Array, "n d"]

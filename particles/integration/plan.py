@@ -30,9 +30,7 @@ def _stops(stop: Iterable[AbstractStop]) -> tuple[AbstractStop, ...]:
 
 
 def _frames(save: int | Iterable[float]) -> int | tuple[float, ...]:
-    if isinstance(save, bool | str):
-        raise ValueError(f"`save` is a number of frames, or their depths; got {save!r}")
-    if not isinstance(save, int | np.integer | Iterable):
+    if isinstance(save, bool | str) or not isinstance(save, int | np.integer | Iterable):
         raise ValueError(f"`save` is a whole number of frames, or their depths; got {save!r}")
     depths = int(save) if isinstance(save, int | np.integer) else tuple(float(depth) for depth in save)
     if depths == ():
@@ -55,8 +53,7 @@ class Plan(Declared):
         Kvaerno5 for stiff flows; RK4 and Euler with `dt` only. Brownian noise needs Heun, EulerHeun or Euler. For
         parity with published scripts there are EulerNormalize, the step `normalize(x + dt v)`, and RK4Frozen.
     rtol, atol : relative and absolute tolerance of a step. In float32 no less than 1e-6.
-    dt : a constant step in place of the tolerances; the step that would pass the end, of the
-        plan or of a chunk, ends there.
+    dt : a constant step in place of the tolerances; one that would pass the end, of the plan or of a chunk, ends there.
     stop : conditions that end the run early; the first that holds counts.
     coalesce : for `simulate`: the distance, within the space, below which tokens that have met by the end of a chunk
         move as one from then on, with their masses added. No token is moved by more than that, and they never part
