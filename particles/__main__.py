@@ -7,6 +7,7 @@ imported inside the commands, so that help and misspelt options answer at once. 
 
 import errno
 import functools
+import gc
 import os
 import pathlib
 import sys
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 DONE, VERDICT, USAGE, DATA, NUMERICS, DISK, INTERRUPTED = 0, 1, 2, 65, 70, 74, 75
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+SELDOM = (20_000, 20, 100)
+"""How many new objects Python waits for before it looks for cycles among them, and how often it looks among all.
+Importing and tracing make objects by the million and hardly a cycle: Python's own pace costs a tenth of a command."""
 
 Flag = tyro.conf.FlagCreatePairsOff
 Given = tyro.conf.Positional
@@ -503,6 +508,7 @@ def _exit_code(error: BaseException) -> int | None:
 
 def main() -> None:
     """Entry point of the command `particles`."""
+    gc.set_threshold(*SELDOM)
     commands = (run, resume, work, verify, plot, animate, view, check, list_, schema, doctor)
     guarded = {command.__name__.rstrip("_"): _guarded(command) for command in commands}
     sys.exit(tyro.extras.subcommand_cli_from_dict(guarded, prog="particles", description=DESCRIPTION))

@@ -4,6 +4,8 @@ import dataclasses
 import inspect
 
 from . import dynamics, laws, observables, spaces, starts, stopping, summation
+from . import limits as limits  # its flows and observables can be named, too
+from . import studies as studies
 from .claim import AbstractClaim, claims
 from .declaration import Declared, family, given_name, summary
 from .experiment import AbstractExperiment

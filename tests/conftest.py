@@ -63,6 +63,13 @@ def forgetting():
         gc.collect()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish():
+    """One look for what nobody holds any more, at the end: pytest takes five, each seconds long beside such a heap."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def inside(tmp_path, monkeypatch, capsys):
     """The command line in this process, where it needs none of its own: what it ends with and says, in a new folder."""

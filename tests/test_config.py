@@ -102,7 +102,12 @@ def test_every_config_runs_small(path, tmp_path):
         (["flow.law.score.query=[[1, 2, 3], [1, 2]]"], "flow.law.score"),
         (["sweep.flow.law.score.bta=[1]"], "sweep.flow.law.score.bta: there is no parameter"),
         (["sweep.flow.law.score.beta=[]"], "sweep.flow.law.score.beta: expected a list"),
-        (["sweep.flow.law.score.beta=[true]"], "sweep.flow.law.score.beta"),
+        (["sweep.flow.law.score.beta=[1, true]"], "sweep.flow.law.score.beta[1]: input should be a valid number"),
+        (
+            ["sweep.flow.law.score=[{kind='SquaredDistance', beta=-1}]"],
+            "sweep.flow.law.score[0].beta: input should be greater than 0; got -1",
+        ),
+        (["plan.save=0"], "plan.save: input should be greater than 0 or a valid array; got 0"),
         (["sweep.flow.law.score.beta={count = 3}"], "for `seed` only"),
         (["sweep.plan.until=[1, 2]"], "share `plan.until`"),
         (["sweep=3"], "sweep: expected a table"),
@@ -120,6 +125,24 @@ def test_every_config_runs_small(path, tmp_path):
 def test_faults_name_place_and_remedy(tmp_path, overrides, fault):
     found = faults(MINIMAL, tmp_path, *overrides)
     assert any(fault in line for line in found), found
+
+
+def test_rooms_that_a_config_does_not_name_are_not_imported(tmp_path):
+    """A simulation as most are needs neither limits nor studies; one that names a class of theirs finds it."""
+    path = tmp_path / "plain.toml"
+    path.write_text(MINIMAL)
+    script = """if True:
+        import sys
+        from particles import config
+        config.load(sys.argv[1])
+        assert not {"particles.limits", "particles.studies"} & set(sys.modules)
+        assert config.load(sys.argv[1], ["plan.watch=['true_depth']", "flow={kind='Reclocked'}"] + sys.argv[2:])
+        assert "particles.limits" in sys.modules
+        """
+    inner = (
+        "flow.flow={kind='Flow', space={kind='Sphere'}, law={kind='Attention', score={kind='DotProduct', beta=4.0}}}"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path), inner], check=True, timeout=120)
 
 
 def test_all_faults_are_told_at_once(tmp_path):

@@ -7,7 +7,6 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
-from scipy.stats import kendalltau
 
 from ..dynamics import AbstractFlow, at_precision
 from ..integration import Plan, solve
@@ -138,5 +137,7 @@ def rank_correlation(p: Float[Array | np.ndarray, "n n"], q: Float[Array | np.nd
     """
     off = ~np.eye(p.shape[0], dtype=bool)
     rows = [(np.asarray(p)[k, off[k]], np.asarray(q)[k, off[k]]) for k in range(p.shape[0])]
+    from scipy.stats import kendalltau  # all of scipy.stats, most of a second
+
     ranked = [float(kendalltau(a, b)[0]) for a, b in rows if np.ptp(a) > 0 and np.ptp(b) > 0]  # pyright: ignore
     return float(np.mean(ranked)) if ranked else float("nan")

@@ -6,6 +6,8 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
+import pydantic
+
 from ..declaration import family, is_abstract, nearest
 from ..experiment import AbstractExperiment
 from .models import fields_of, nouns_in, usual_kind
@@ -19,8 +21,23 @@ class ConfigError(ValueError):
         super().__init__("\n".join(f"{where}: {fault}" for fault in self.faults))
 
 
-def in_words(detail: Any, content: Any) -> str:
-    """One fault: its place as a path of keys, what was got, what was expected."""
+def in_words(error: pydantic.ValidationError, content: Any, above: str = "") -> list[str]:
+    """The faults, one for each place: its path of keys below another, what was expected, what was got."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for detail in error.errors():
+        path, expected, got = _fault(detail, content)
+        found.setdefault(f"{above}{path}".lstrip("."), []).append((expected, got))
+    return [f"{path or 'top level'}: {_either(one)}" for path, one in found.items()]
+
+
+def _either(reasons: list[tuple[str, str]]) -> str:
+    """What a place that takes several kinds of values expected, in one sentence."""
+    first, *others = dict.fromkeys(expected for expected, _ in reasons)
+    return " or ".join([first, *(other.removeprefix("input should be ") for other in others)]) + reasons[0][1]
+
+
+def _fault(detail: Any, content: Any) -> tuple[str, str, str]:
+    """Its place, what was expected there, and what was got."""
     place: list[Any] = []
     node: Any = content
     for k, step in enumerate(detail["loc"]):  # branches of unions stand among the keys, and are no part of the place
@@ -28,29 +45,30 @@ def in_words(detail: Any, content: Any) -> str:
         if last or (isinstance(node, dict) and step in node) or (isinstance(node, list) and isinstance(step, int)):
             place.append(step)
             node = node[step] if not last else None
-    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).lstrip(".")
-    return f"{path or 'top level'}: {_reason(detail, content, place)}"
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
+    return path, *_reason(detail, content, place)
 
 
-def _reason(detail: Any, content: Any, place: list[str | int]) -> str:
+def _reason(detail: Any, content: Any, place: list[str | int]) -> tuple[str, str]:
+    """What was expected at a place, and what was got."""
     kind, given, context = detail["type"], detail.get("input"), detail.get("ctx", {})
     shown = json.dumps(given, default=str)[:80]
     if kind == "extra_forbidden":
         cls = _class_at(content, place[:-1])
         known = list(fields_of(cls)) if cls else []
         owner = f"{cls.__name__} has {known}" if cls else "it"
-        return f"unknown key `{place[-1]}`; {owner}.{nearest(str(place[-1]), known)}"
+        return f"unknown key `{place[-1]}`", f"; {owner}.{nearest(str(place[-1]), known)}"
     if kind == "missing":
-        return "is missing"
+        return "is missing", ""
     if kind in ("union_tag_invalid", "literal_error"):
         word = str(context.get("tag", given))
         known = re.findall("'([^']+)'", str(context.get("expected_tags", context.get("expected"))))
-        return f"got {word!r}, expected one of {known}.{nearest(word, known)}"
+        return f"got {word!r}, expected one of {known}.{nearest(word, known)}", ""
     if kind in ("union_tag_not_found", "model_type", "model_attributes_type", "dict_type"):
-        return f'expected a table with a `kind`, like {{kind = "..."}}; got {shown}'
+        return 'expected a table with a `kind`, like {kind = "..."}', f"; got {shown}"
     if kind == "value_error":
-        return str(context["error"])
-    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}; got {shown}"
+        return str(context["error"]), ""
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}", f"; got {shown}"
 
 
 def _class_at(content: Any, place: list[str | int]) -> type | None:

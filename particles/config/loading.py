@@ -8,7 +8,6 @@ from typing import Any
 
 import pydantic
 
-from .. import studies
 from ..claim import discover
 from ..declaration import Declared, family, nearest
 from ..experiment import AbstractExperiment
@@ -17,8 +16,6 @@ from ..simulation.grid import dimensions, with_value
 from .faults import ConfigError, in_words
 from .models import experiments, fields_of, rebuild
 from .reading import anchored, as_json, overridden, read
-
-STUDIES = family(studies.AbstractFlowStudy)
 
 
 def load(path: str | pathlib.Path, overrides: Iterable[str] = ()) -> AbstractExperiment:
@@ -53,31 +50,47 @@ def build(content: dict[str, Any], where: str = "config") -> AbstractExperiment:
         With every fault that was found.
     """
     content = {"kind": Simulation.__name__} | content
-    sweep = content.pop("sweep", {}) if content["kind"] == Simulation.__name__ else {}
     try:
-        experiment = experiments(_asked_for(content["kind"])).validate_json(as_json(content), strict=True)
+        if _meant(content["kind"]) is not AbstractExperiment:
+            return _built(content, where)
+    except ConfigError:  # it names something of the rest of the house, or is faulty, which is told with all there is
+        pass
+    rest_of_the_house()
+    if _meant(content["kind"]) is AbstractExperiment:
+        discover()
+    return _built(content, where)
+
+
+def rest_of_the_house() -> None:
+    """Imports what most configs name nothing of: seconds that they are spared."""
+    from .. import analysis, limits, studies  # noqa: F401
+
+
+def _meant(kind: Any) -> type[AbstractExperiment]:
+    """The experiment of that name; where none that is imported has it, all of them."""
+    found = family(AbstractExperiment).get(kind) if isinstance(kind, str) else None
+    return found or AbstractExperiment
+
+
+def _built(content: dict[str, Any], where: str) -> AbstractExperiment:
+    kind = content["kind"]
+    plain = {key: value for key, value in content.items() if not (kind == Simulation.__name__ and key == "sweep")}
+    try:
+        experiment = experiments(_meant(kind)).validate_json(as_json(plain), strict=True)
     except pydantic.ValidationError as error:
-        raise ConfigError(where, [in_words(detail, content) for detail in error.errors()]) from None
+        raise ConfigError(where, in_words(error, plain)) from None
     if not isinstance(experiment, Simulation):
         return experiment
     faults = _figure_faults(experiment.figures)
-    experiment, sweep_faults = _with_sweep(experiment, sweep)
+    experiment, sweep_faults = _with_sweep(experiment, content.get("sweep", {}))
     if faults or sweep_faults:
         raise ConfigError(where, [*faults, *sweep_faults])
     return experiment
 
 
-def _asked_for(kind: Any) -> type[AbstractExperiment]:
-    """Whose config it is. Claims are looked for only where one may be meant: importing them all takes a second."""
-    if not isinstance(kind, str):
-        return AbstractExperiment
-    if kind != Simulation.__name__ and kind not in STUDIES:
-        discover()
-    return family(AbstractExperiment).get(kind, AbstractExperiment)
-
-
 def schema() -> dict[str, Any]:
     """The JSON Schema of a config: what an editor completes and checks."""
+    rest_of_the_house()
     discover()
     derived = experiments(AbstractExperiment).json_schema()
     title = "Experiment of particles"
@@ -104,11 +117,13 @@ def _with_sweep(simulation: Simulation, sweep: Any) -> tuple[Simulation, list[st
     for path, given in _flat(sweep).items():
         try:
             values[path] = _swept(simulation, path, given)
-        except (ValueError, pydantic.ValidationError) as error:
-            faults += [f"sweep.{path}: {line}" for line in _lines(error)]
+        except ConfigError as error:
+            faults += error.faults
+        except ValueError as error:
+            faults.append(f"sweep.{path}: {error}")
     if not faults:
         try:
-            dimensions(values)
+            dimensions(values, [seen.name for seen in simulation.plan.watch])
             return dataclasses.replace(simulation, sweep=values), []
         except ValueError as error:
             faults = [str(error)]
@@ -135,10 +150,18 @@ def _swept(simulation: Simulation, path: str, given: Any) -> tuple[Any, ...]:
     annotation = _annotation(simulation, path.split("."))
     adapter = pydantic.TypeAdapter(annotation)
     rebuild(adapter)
-    values = tuple(adapter.validate_json(json.dumps(value, default=str), strict=True) for value in given)
-    for value in values:
-        with_value(simulation, path, value)
-    return values
+    values, faults = [], []
+    for k, value in enumerate(given):
+        try:
+            values.append(adapter.validate_json(json.dumps(value, default=str), strict=True))
+            with_value(simulation, path, values[-1])
+        except pydantic.ValidationError as error:
+            faults += in_words(error, value, f"sweep.{path}[{k}]")
+        except ValueError as error:
+            faults.append(f"sweep.{path}[{k}]: {error}")
+    if faults:
+        raise ConfigError("sweep", faults)
+    return tuple(values)
 
 
 def _annotation(noun: Any, path: list[str]) -> Any:
@@ -152,9 +175,3 @@ def _annotation(noun: Any, path: list[str]) -> Any:
     if path[-1] not in fields:
         raise ValueError(f"there is no parameter at this path; `{path[-1]}` is unknown.{nearest(path[-1], fields)}")
     return fields[path[-1]][0]
-
-
-def _lines(error: Exception) -> list[str]:
-    if isinstance(error, pydantic.ValidationError):
-        return [in_words(detail, {}) for detail in error.errors()]
-    return [str(error)]

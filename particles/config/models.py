@@ -8,37 +8,46 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
-from .. import limits as limits  # its flows can be named, too
 from ..declaration import Declared, family, given_name, is_abstract, summary
 from ..experiment import AbstractExperiment
 from ..simulation import Simulation
 
 
-@functools.cache
 def experiments(among: type[AbstractExperiment]) -> pydantic.TypeAdapter:
     """What checks a whole config: one experiment, or one of a family of them."""
+    return _experiments(among, known())
+
+
+def known() -> tuple[type, ...]:
+    """Every class that a config could name by now."""
+    return tuple(family(Declared).values())
+
+
+@functools.cache
+def _experiments(among: type[AbstractExperiment], among_all: tuple[type, ...]) -> pydantic.TypeAdapter:
     adapter = pydantic.TypeAdapter(_slot(among))
-    rebuild(adapter)
+    adapter.rebuild(force=True, _types_namespace=_namespace(among_all))
     return adapter
 
 
 def rebuild(adapter: pydantic.TypeAdapter) -> None:
     """Makes the references between models known to something that checks."""
-    adapter.rebuild(force=True, _types_namespace=_namespace(tuple(family(AbstractExperiment).values())))
+    adapter.rebuild(force=True, _types_namespace=_namespace(known()))
 
 
 @functools.cache
-def _namespace(known: tuple[type, ...]) -> dict[str, Any]:
+def _namespace(among_all: tuple[type, ...]) -> dict[str, Any]:
     """A type for each family and a model for each class that a config of one of the experiments can reach, by name."""
     namespace: dict[str, Any] = {}
     models: dict[type, type[pydantic.BaseModel]] = {}
-    waiting: list[type] = [AbstractExperiment, *known]
+    waiting: list[type] = [AbstractExperiment, *(cls for cls in among_all if issubclass(cls, AbstractExperiment))]
     while waiting:
         cls = waiting.pop()
         if _key(cls) in namespace:
             continue
         abstract = is_abstract(cls)
-        members = tuple(family(cls).values()) if abstract else (cls,)
+        found = family(cls)  # in the order of their names, not of their imports
+        members = tuple(found[name] for name in sorted(found)) if abstract else (cls,)
         for member in members:
             if member not in models:
                 models[member] = _model(member)

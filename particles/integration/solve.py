@@ -183,9 +183,7 @@ def _method(
     if kind is None:
         raise ValueError(f"{plan.solver} cannot follow a {type(flow).__name__}")
     rtol, atol = plan.rtol.astype(dtype), plan.atol.astype(dtype)
-    moved, solver = terms(flow, kind, plan, state, key, merged), method.make(rtol, atol)
-    if flow.settles or flow.law.jumps:
-        solver = Settling(solver, flow)
+    moved, solver = terms(flow, kind, plan, state, key, merged), Settling(method.make(rtol, atol), flow)
     stops = Stops(flow, None if flow.brownian(state) is None else frames)
     if plan.dt is not None:
         constant = diffrax.ConstantStepSize()

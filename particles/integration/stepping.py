@@ -4,6 +4,9 @@ A method that leaves the space is held by `Settling`, which brings every accepte
 evaluated afresh after that, because the last stage of the step before belongs to a point off the space; the method
 keeps its order, and step control its sight. Where the law jumps in depth, steps end, and the field within a step is
 looked at on that step's side of the jump only; the step remembered is the one that was cut, not what is left of it.
+
+A loop of diffrax asks for its step four times while a program is traced; steps are programs of their own here, which
+are traced once.
 """
 
 from typing import Any
@@ -23,7 +26,10 @@ SAME = 128  # units in the last place within which two depths are one
 
 
 class Settling(diffrax.AbstractWrappedSolver):
-    """A solver whose steps are brought back to the space, and after which what is hidden in a state moves on."""
+    """A solver whose steps are brought back to the space, and after which what is hidden in a state moves on.
+
+    Where there is neither, its steps are the solver's own.
+    """
 
     solver: diffrax.AbstractSolver  # pyright: ignore[reportIncompatibleVariableOverride]
     flow: AbstractFlow
@@ -64,12 +70,16 @@ class Settling(diffrax.AbstractWrappedSolver):
     def init(self, terms: PyTree, t0: Any, t1: Any, y0: PyTree, args: PyTree) -> PyTree:
         return self.solver.init(terms, t0, t1, y0, args)
 
+    @eqx.filter_jit
     def step(self, terms: PyTree, t0: Any, t1: Any, y0: PyTree, args: PyTree, solver_state: PyTree, made_jump: Any):
         if self.flow.law.jumps:
             args = Within(args.key, *_side(self.flow, t0, t1))
-        stepped, error, dense, state, result = self.solver.step(terms, t0, t1, y0, args, solver_state, True)
-        key = jax.random.wrap_key_data(args.key) if self.flow.random else None
-        return self.flow.stepped(stepped, t1 - t0, key), error, dense, state, result
+        afresh = True if self.flow.settles or self.flow.law.jumps else made_jump
+        stepped, error, dense, state, result = self.solver.step(terms, t0, t1, y0, args, solver_state, afresh)
+        if self.flow.settles:
+            key = jax.random.wrap_key_data(args.key) if self.flow.random else None
+            stepped = self.flow.stepped(stepped, t1 - t0, key)
+        return stepped, error, dense, state, result
 
     def func(self, terms: PyTree, t0: Any, y0: PyTree, args: PyTree) -> PyTree:
         return self.solver.func(terms, t0, y0, args)
@@ -147,6 +157,7 @@ class Remembering(diffrax.AbstractAdaptiveStepSizeController):
         first = jnp.where(jnp.isfinite(first), first, t0 + FIRST_STEP * (t1 - t0))
         return self.stops.cut(t0, first), (inner, first - t0, t1)
 
+    @eqx.filter_jit
     def adapt_step_size(
         self,
         t0: Any,
@@ -189,6 +200,7 @@ class Stopping(diffrax.AbstractStepSizeController):
         target, inner = self.controller.init(terms, t0, t1, y0, dt0, args, func, error_order)
         return self.stops.cut(t0, target), (inner, target, jnp.asarray(dt0))
 
+    @eqx.filter_jit
     def adapt_step_size(
         self,
         t0: Any,

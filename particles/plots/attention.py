@@ -16,7 +16,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
-from scipy.cluster.hierarchy import leaves_list, linkage
 
 from ..declaration import option
 from .base import AbstractFigure
@@ -97,6 +96,8 @@ class AttentionMatrix(AbstractFigure):
         last = path(dataset, at, 2).x[-1] if "tokens" in dataset else None
         if last is None or len(last) != n or not np.isfinite(last).all():
             last = _weights(dataset, at, None, -1)
+        from scipy.cluster.hierarchy import leaves_list, linkage  # half a second that other figures are spared
+
         return np.asarray(leaves_list(linkage(last, "single", optimal_ordering=n <= 300)))
 
 

@@ -17,10 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..declaration import Declared, described, family, nearest
+from ..declaration import Declared, described, nearest
 from ..dynamics import AbstractFlow
 from ..integration import Plan, State, begin
-from ..observables import AbstractObservable
 from .coalescence import Coalescence
 
 # What may differ between members: anything of the flow, the seed, and what does not decide the shape of the record.
@@ -78,8 +77,10 @@ def _name(value: Any) -> str:
     return whole if len(whole) <= LONGEST_NAME else " ".join([kind, *map(str, words)])
 
 
-def dimensions(sweep: dict[str, tuple[Any, ...]]) -> tuple[Dimension, ...]:
+def dimensions(sweep: dict[str, tuple[Any, ...]], watched: Iterable[str] = ()) -> tuple[Dimension, ...]:
     """The swept dimensions, named by the last word of their paths, or by the whole path where that is not unique.
+
+    The names of what is watched are taken.
 
     Raises
     ------
@@ -87,7 +88,7 @@ def dimensions(sweep: dict[str, tuple[Any, ...]]) -> tuple[Dimension, ...]:
         If a parameter is swept over no value, or must be common to all members.
     """
     short = [path.rsplit(".", 1)[-1] for path in sweep]
-    taken = {*RESERVED, *(cls.name for cls in family(AbstractObservable).values())}
+    taken = {*RESERVED, *watched}
     count = math.prod(len(values) for values in sweep.values())
     if count > LARGEST_SWEEP:
         raise ValueError(f"sweep: {count} members; the largest sweep has {LARGEST_SWEEP}. Make several runs of it.")

@@ -89,7 +89,7 @@ class Simulation(AbstractExperiment):
     @property
     def dimensions(self) -> tuple[Dimension, ...]:
         """The swept dimensions, outermost first."""
-        return dimensions(self.sweep)
+        return dimensions(self.sweep, [watched.name for watched in self.plan.watch])
 
     def members(self, positions: Sequence[int] | None = None) -> list["Simulation"]:
         """A simulation without a sweep for every combination, or for those at some positions; the last dimension runs

@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 import stored
-from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex, to_rgb
 
 from particles.plots import CosineHistogram, Observables, Timelapse, Trajectories, styled
@@ -24,11 +24,11 @@ def drawn(figure, dataset):
 
 def bundles(axes):
     """The collections of strokes: those that are colored by depth."""
-    return [c for c in axes.collections if isinstance(c, LineCollection) and c.get_array() is not None]
+    return [c for c in axes.collections if isinstance(c, PathCollection) and c.get_array() is not None]
 
 
 def segments(bundle):
-    return np.stack(bundle.get_segments())
+    return np.concatenate([path.vertices for path in bundle.get_paths()]).reshape(-1, 2, 2)
 
 
 def rows(array):
@@ -38,7 +38,8 @@ def rows(array):
 
 
 def offsets(axes):
-    return np.concatenate([np.asarray(c.get_offsets()) for c in axes.collections if isinstance(c, PathCollection)])
+    points = [c for c in axes.collections if isinstance(c, PathCollection) and c.get_array() is None]
+    return np.concatenate([np.asarray(c.get_offsets()) for c in points])
 
 
 @pytest.mark.parametrize("space", ["Euclidean", "Ball"])
@@ -51,7 +52,8 @@ def test_in_the_plane_segments_are_the_tokens(space):
     np.testing.assert_allclose(segments(bundle)[:, 1].reshape(-1, 24, 2), x[1:])
     np.testing.assert_allclose(rows(offsets(axes)), rows(np.concatenate([x[0], x[-1]])))
     time = dataset["time"].values
-    np.testing.assert_allclose(bundle.get_array(), np.repeat((time[1:] + time[:-1]) / 2, 24))
+    np.testing.assert_allclose(bundle.get_array(), (time[1:] + time[:-1]) / 2)
+    assert [len(path.vertices) for path in bundle.get_paths()] == [2 * 24] * (len(time) - 1)
 
 
 def test_on_the_sphere_each_stroke_is_on_the_side_of_its_view_depth():
