@@ -1,5 +1,8 @@
 """One instance of every final class, for the contracts. A class without one fails; write it here."""
 
+import contextlib
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import numpy as np
 import particles as pt
 from particles import analysis, dynamics, laws, limits, observables, spaces, starts, stopping, summation
 from particles.analysis import variational
+from particles.declaration import family
 from particles.dynamics import noise
 from particles.laws import gate, maps, measure, norm, normalizer, schedule, score, value
 
@@ -193,3 +197,59 @@ STATES = {  # of the flows whose state holds no tokens
     limits.MeanField: limits.Circle(6, 18).coefficients(lambda theta: 1 + 0.5 * np.cos(theta - 1)),
     limits.GaussianFlow: limits.stacked(np.array([0.1, -0.2]), np.array([[0.5, 0.1], [0.1, 0.4]])),
 }
+
+
+# A law around members of families that are no slots of an attention.
+WRAPPED = {
+    maps.AbstractMap: lambda noun: pt.Attention(value=pt.values.Nonlinear(noun)),
+    schedule.AbstractSchedule: lambda noun: pt.Scheduled(pt.Attention(value=pt.values.Linear(1.0)), (noun,)),
+    norm.AbstractNorm: lambda noun: pt.Normalized(pt.Attention(), noun),
+}
+SLOT = {
+    "AbstractScore": "score",
+    "AbstractMeasure": "measure",
+    "AbstractNormalizer": "normalizer",
+    "AbstractValue": "value",
+    "AbstractGate": "gate",
+}
+SLOTS = [
+    cls
+    for abstract in (
+        laws.AbstractLaw,
+        score.AbstractScore,
+        measure.AbstractMeasure,
+        normalizer.AbstractNormalizer,
+        value.AbstractValue,
+        gate.AbstractGate,
+        maps.AbstractMap,
+        schedule.AbstractSchedule,
+        norm.AbstractNorm,
+    )
+    for cls in family(abstract).values()
+]
+
+
+def law_with(cls) -> pt.Flow:
+    """A flow that has a member of some family of laws or slots at its place."""
+    sample = SAMPLES[cls]
+    if isinstance(sample, laws.AbstractLaw):
+        return pt.Flow(pt.Euclidean(), sample)
+    for abstract, law in WRAPPED.items():
+        if isinstance(sample, abstract):
+            return pt.Flow(pt.Euclidean(), law(sample))
+    name = next(SLOT[base.__name__] for base in cls.__mro__ if base.__name__ in SLOT)
+    slots = {name: sample}
+    if isinstance(sample, normalizer.AbstractNormalizer) and sample.needs_features:
+        slots["score"] = SAMPLES[score.LogFeatures]
+    return pt.Flow(pt.Euclidean(), dataclasses.replace(pt.Attention(pt.DotProduct(2.0)), **slots))
+
+
+def watchable(watched) -> pt.AbstractFlow:
+    """A flow for which an observable is defined."""
+    flow = attention_flow()
+    of_maps = pt.Flow(flow.space, pt.Attention(pt.DotProduct(2.0, np.eye(D), np.roll(np.eye(D), 1, axis=0))))
+    for candidate in (flow, pt.SecondOrder(flow.space, flow.law), limits.Reclocked(flow), of_maps):
+        with contextlib.suppress(ValueError):
+            watched.check_flow(candidate)
+            return candidate
+    raise AssertionError(f"no flow for {type(watched).__name__}")

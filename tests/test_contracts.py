@@ -1,6 +1,5 @@
 """What must hold for every final class, present and future."""
 
-import contextlib
 import copy
 import dataclasses
 import inspect
@@ -10,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from samples import OPTIMIZED, SAMPLES, STATES, D, N, attention_flow, on_sphere, tokens
+from samples import OPTIMIZED, SAMPLES, SLOTS, STATES, WRAPPED, D, N, law_with, on_sphere, tokens, watchable
 
 import particles as pt
-from particles import config, dynamics, laws, limits, observables, spaces, starts, stopping, summation
+from particles import config, dynamics, laws, observables, spaces, starts, stopping, summation
 from particles.declaration import Declared, described, family
 from particles.dynamics import noise
 from particles.laws import gate, maps, measure, norm, normalizer, schedule, score, value
@@ -64,14 +63,6 @@ def test_every_class_is_a_pytree_and_plain_data(cls):
     assert eqx.tree_equal(jax.tree.unflatten(tree, leaves), sample)
     assert eqx.tree_equal(copy.deepcopy(sample), sample)
     assert described(sample)["kind"] == cls.__name__
-
-
-# A law around members of families that are no slots of an attention.
-WRAPPED = {
-    maps.AbstractMap: lambda noun: pt.Attention(value=pt.values.Nonlinear(noun)),
-    schedule.AbstractSchedule: lambda noun: pt.Scheduled(pt.Attention(value=pt.values.Linear(1.0)), (noun,)),
-    norm.AbstractNorm: lambda noun: pt.Normalized(pt.Attention(), noun),
-}
 
 
 def rebuilt(noun: Declared) -> Declared:
@@ -160,45 +151,6 @@ def test_measure_of_a_tile_is_the_tile_of_the_measure(cls):
     part = SAMPLES[cls].log_density(i[2:5], j[1:3], N)
     np.testing.assert_array_equal(part, whole[2:5, 1:3])
     assert not jnp.any(jnp.isnan(whole))
-
-
-def law_with(cls) -> pt.Flow:
-    """A flow that has a member of some family of laws or slots at its place."""
-    sample = SAMPLES[cls]
-    if isinstance(sample, laws.AbstractLaw):
-        return pt.Flow(pt.Euclidean(), sample)
-    for abstract, law in WRAPPED.items():
-        if isinstance(sample, abstract):
-            return pt.Flow(pt.Euclidean(), law(sample))
-    name = next(SLOT[base.__name__] for base in cls.__mro__ if base.__name__ in SLOT)
-    slots = {name: sample}
-    if isinstance(sample, normalizer.AbstractNormalizer) and sample.needs_features:
-        slots["score"] = SAMPLES[score.LogFeatures]
-    return pt.Flow(pt.Euclidean(), dataclasses.replace(pt.Attention(pt.DotProduct(2.0)), **slots))
-
-
-SLOT = {
-    "AbstractScore": "score",
-    "AbstractMeasure": "measure",
-    "AbstractNormalizer": "normalizer",
-    "AbstractValue": "value",
-    "AbstractGate": "gate",
-}
-SLOTS = [
-    cls
-    for abstract in (
-        laws.AbstractLaw,
-        score.AbstractScore,
-        measure.AbstractMeasure,
-        normalizer.AbstractNormalizer,
-        value.AbstractValue,
-        gate.AbstractGate,
-        maps.AbstractMap,
-        schedule.AbstractSchedule,
-        norm.AbstractNorm,
-    )
-    for cls in family(abstract).values()
-]
 
 
 @eqx.filter_jit
@@ -297,17 +249,6 @@ def test_flow(cls):
     assert {leaf.dtype for leaf in jax.tree.leaves(single)} == {jnp.dtype("float32")}
     gradients = eqx.filter_jit(eqx.filter_grad(lambda flow: jnp.sum(flow.tokens(flow(zero, pushed)) ** 2)))(flow)
     assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(gradients))
-
-
-def watchable(watched) -> pt.AbstractFlow:
-    """A flow for which an observable is defined."""
-    flow = attention_flow()
-    of_maps = pt.Flow(flow.space, pt.Attention(pt.DotProduct(2.0, np.eye(D), np.roll(np.eye(D), 1, axis=0))))
-    for candidate in (flow, pt.SecondOrder(flow.space, flow.law), limits.Reclocked(flow), of_maps):
-        with contextlib.suppress(ValueError):
-            watched.check_flow(candidate)
-            return candidate
-    raise AssertionError(f"no flow for {type(watched).__name__}")
 
 
 @members(observables.AbstractObservable)
