@@ -23,7 +23,7 @@ UNTRUSTED = (
 )
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 # What figures look like does not change what a run computed.
-DRAWING = ("plots", "view", "display.py", "report.py", "__main__.py")
+DRAWING = ("plots", "view", "display.py", "report.py", "commands", "__main__.py")
 
 
 class Untrusted(RuntimeError):

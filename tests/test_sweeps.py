@@ -18,7 +18,8 @@ from samples import attention_flow
 
 import particles as pt
 from particles import config, machine
-from particles.__main__ import run as run_command
+from particles.commands.running import Making
+from particles.commands.running import run as run_command
 from particles.integration import Failed
 from particles.observables import AbstractObservable
 from particles.simulation import Interrupted, Unfinished, assembly, loop, mesh, pieces, workforce
@@ -327,9 +328,12 @@ def test_jobs_of_a_cluster_with_two_devices(tmp_path, capsys, monkeypatch, whole
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")  # too late for this process
     config_file = tmp_path / "trial.toml"
     config_file.write_text(FEW.config())
-    options = {"out": tmp_path, "quiet": True, "no_figures": True, "executor": "local"}
+
+    def called(*overrides, **options):
+        return run_command(config_file, overrides, out=tmp_path, making=Making(no_figures=True, quiet=True, **options))
+
     slurm = ("timeout_min=5", "partition=small")
-    assert run_command(config_file, ("mesh.members=2",), **options, workers=1, slurm=slurm) == 0
+    assert called("mesh.members=2", executor="local", workers=1, slurm=slurm) == 0
     record = pt.open(capsys.readouterr().out.strip())
     assert [host["devices"] for host in record.manifest["hosts"].values()] == [2]
     assert record.manifest["identity"] == FEW.identity()  # as far as numbers go it is the same run
@@ -337,11 +341,11 @@ def test_jobs_of_a_cluster_with_two_devices(tmp_path, capsys, monkeypatch, whole
     np.testing.assert_allclose(record.dataset.tokens, one, atol=ROUNDING)
     for bad, words in {"partitoin=small": "partitoin", "timeout_min=soon": "timeout_min", "x": "key=value"}.items():
         with pytest.raises(ValueError, match=words):
-            run_command(config_file, **options, slurm=(bad,))
+            called(executor="local", slurm=(bad,))
     with pytest.raises(ValueError, match="say --executor slurm, too"):
-        run_command(config_file, out=tmp_path, slurm=("partition=small",))
+        called(slurm=("partition=small",))
     with pytest.raises(ValueError, match="no Slurm on this machine"):
-        run_command(config_file, **options | {"executor": "slurm"})
+        called(executor="slurm")
 
 
 def test_without_submitit_it_is_said_what_to_install(tmp_path, monkeypatch):

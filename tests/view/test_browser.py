@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import shown
 
-from particles.__main__ import view as command
+from particles.commands import view as command
 from particles.view import page, write
 
 WIDE, USUAL, NARROW, LEAST = (1400, 900), (1000, 700), (390, 844), (360, 740)

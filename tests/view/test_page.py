@@ -13,8 +13,8 @@ import pytest
 import shown
 import xarray as xr
 
-from particles.__main__ import _guarded
-from particles.__main__ import view as view_command
+from particles.commands import view as view_command
+from particles.commands.ending import guarded
 from particles.record import Damaged, Record
 from particles.view import page, source, still, view, write
 from particles.view.bundle import ASSETS, MODULES, bundle, script
@@ -183,7 +183,7 @@ def test_a_damaged_record_has_no_page(tmp_path):
 
 
 def test_mistakes_on_the_command_line_have_their_exit_codes(tmp_path, capsys):
-    command = _guarded(view_command)
+    command = guarded(view_command)
     assert command(tmp_path / "nowhere") == 2
     assert "not a run directory" in capsys.readouterr().err
     manifest = {"format": 1, "status": "done", "identity": "x", "segments": []}
