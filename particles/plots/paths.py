@@ -6,6 +6,7 @@ out here, once, so that nothing that draws has to know of them. Nothing here kno
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -15,6 +16,9 @@ from jaxtyping import Bool, Float
 
 LARGEST = 1e100
 """Beyond this a position cannot be drawn (its square would overflow); it counts as not finite."""
+
+STILL = 1e-9
+"""Relatively to where the tokens are: what moves by less does not move."""
 
 _ARC = 0.1
 """Longer arcs, in radians, are not drawn as one straight line."""
@@ -42,6 +46,11 @@ class Path(eqx.Module):
         """How far the tokens have moved until each frame: the length of their paths, on average over the tokens."""
         step = np.nan_to_num(np.linalg.norm(np.diff(self.x, axis=0), axis=-1))
         return np.concatenate([[0.0], np.cumsum(step.sum(axis=1) / max(self.x.shape[1], 1))])
+
+    def still(self) -> Bool[np.ndarray, " n"]:
+        """Which tokens never move while others do."""
+        moved = np.ptp(self.x, axis=0).max(axis=-1) > STILL * np.nanmax(np.abs(self.x), initial=0.0)
+        return ~moved & moved.any()
 
     def at(self, frames: Any) -> "Path":
         """The same tokens at fewer depths."""
@@ -166,6 +175,11 @@ def pick_note(dataset: xr.Dataset, most: int) -> str:
     count = len(members(dataset))
     shown = len(picked(len(begun(dataset)), most))
     return f" Shown are {shown} of the {count} members of the sweep, evenly picked." if shown < count else ""
+
+
+def still_note(shown: Sequence[Path]) -> str:
+    """Says what the tokens are that never move, if there are any."""
+    return " Diamonds are tokens that never move." if any(path.still().any() for path in shown) else ""
 
 
 def token_fault(dataset: xr.Dataset, what: str) -> str | None:

@@ -113,8 +113,19 @@ def together(
     return depths, [Pen(lines.reshape(-1, 2), np.tile(codes, len(lines))) for lines in bundles]
 
 
-def draw_points(axes: Axes, view: AbstractView, path: Path, frame: int, norm: Normalize, hollow: bool = False) -> None:
-    """The tokens of one frame: small and hollow where paths start, larger and filled where they are or end."""
+def draw_points(
+    axes: Axes,
+    view: AbstractView,
+    path: Path,
+    frame: int,
+    norm: Normalize,
+    still: Bool[np.ndarray, " n"],
+    hollow: bool = False,
+) -> None:
+    """The tokens of one frame: small and hollow where paths start, larger and filled where they are or end.
+
+    Those that never move are diamonds without a color of depth.
+    """
     now = path.at([frame])
     places, front = view.place(now.time, now.x)[0], view.front(now.x)[0]
     few = path.x.shape[1] <= _FEW
@@ -124,10 +135,13 @@ def draw_points(axes: Axes, view: AbstractView, path: Path, frame: int, norm: No
         color = depth_colors(strength)(norm(now.time[0]))
         gray = "0.45" if strength == 1 else "0.8"
         pen = {"facecolors": "none", "edgecolors": gray} if hollow else {"facecolors": [color], "edgecolors": "white"}
-        shown = places[side & np.isfinite(places).all(axis=-1)]
-        if len(shown):
-            points = axes.scatter(*shown.T, s=size, linewidths=0.4, zorder=zorder, clip_on=False, **pen)
-            points.set_rasterized(len(shown) > _MANY)
+        fixed = {"facecolors": "0.2" if strength == 1 else "0.75", "edgecolors": "white", "marker": "D"}
+        marks = [(side & ~still, pen)] if hollow else [(side & ~still, pen), (side & still, fixed)]
+        for here, ink in marks:
+            shown = places[here & np.isfinite(places).all(axis=-1)]
+            if len(shown):
+                points = axes.scatter(*shown.T, s=size, linewidths=0.4, zorder=zorder, clip_on=False, **ink)
+                points.set_rasterized(len(shown) > _MANY)
 
 
 def depth_bar(figure: Figure, axes: Sequence[Axes], norm: Normalize, label: str) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Bool
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from ..declaration import option
 from .base import AbstractFigure
 from .panels import arranged, outer_labels, panels, place
-from .paths import Path, curved, depth_label, depth_symbol, paths, pick_note, token_fault, written
+from .paths import Path, curved, depth_label, depth_symbol, paths, pick_note, still_note, token_fault, written
 from .strokes import depth_bar, depth_norm, draw_lines, draw_points
 from .views import AbstractView, views
 
@@ -55,7 +56,7 @@ class Timelapse(AbstractFigure):
             for k, frame in enumerate(frames):
                 since = frames[k - 1] if k else frame
                 way = curved(dataset, path.at(slice(since, frame + 1)))
-                _panel(row[k], view, way, norm, depth_symbol(dataset))
+                _panel(row[k], view, way, norm, path.still(), depth_symbol(dataset))
             for axes in row[len(frames) :]:
                 axes.set_axis_off()
         outer_labels(every)
@@ -72,7 +73,8 @@ class Timelapse(AbstractFigure):
 
     def shows(self, dataset: xr.Dataset) -> str:
         what = f"{dataset.sizes['token']} tokens at depths between which they have moved equally far"
-        return f"{what}; lines show the way since the depth before." + pick_note(dataset, self.members)
+        what = f"{what}; lines show the way since the depth before."
+        return what + still_note(paths(dataset, self.members, self.frames)) + pick_note(dataset, self.members)
 
 
 def moments(path: Path, count: int) -> list[int]:
@@ -91,13 +93,15 @@ def flat(seen: tuple[AbstractView, ...]) -> AbstractView:
     return next(view for view in seen if not view.shows_depth)
 
 
-def _panel(axes: Axes, view: AbstractView, path: Path, norm: Normalize, depth: str) -> None:
+def _panel(
+    axes: Axes, view: AbstractView, path: Path, norm: Normalize, still: Bool[np.ndarray, " n"], depth: str
+) -> None:
     view.frame(axes)
     axes.set_title(f"{depth} = {written(float(f'{path.time[-1]:.3g}'))}")
     if axes.axison and place(axes)[1] > 3:
         axes.locator_params(nbins=2)
     draw_lines(axes, view, path, norm)
-    draw_points(axes, view, path, -1, norm)
+    draw_points(axes, view, path, -1, norm, still)
 
 
 def _row_title(axes: Axes, text: str) -> None:

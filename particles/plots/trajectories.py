@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ..declaration import option
 from .base import AbstractFigure
 from .panels import MOST, arranged, outer_labels
-from .paths import curved, depth_label, paths, pick_note, token_fault
+from .paths import curved, depth_label, paths, pick_note, still_note, token_fault
 from .strokes import depth_bar, depth_norm, draw_lines, draw_points
 from .views import views
 
@@ -50,8 +50,9 @@ class Trajectories(AbstractFigure):
             view.frame(axes)
             axes.set_title(path.title)
             draw_lines(axes, view, path if view.shows_depth else curved(dataset, path), norm)
-            draw_points(axes, view, path, 0, norm, hollow=True)
-            draw_points(axes, view, path, -1, norm)
+            still = path.still()
+            draw_points(axes, view, path, 0, norm, still, hollow=True)
+            draw_points(axes, view, path, -1, norm, still)
         if len(shown) > 1:
             outer_labels(every)
         if not all(view.shows_depth for _, view in pairs):
@@ -63,4 +64,4 @@ class Trajectories(AbstractFigure):
 
     def shows(self, dataset: xr.Dataset) -> str:
         what = f"Paths of {dataset.sizes['token']} tokens, colored by depth, from hollow to filled points."
-        return what + pick_note(dataset, self.panels)
+        return what + still_note(paths(dataset, self.panels, self.frames)) + pick_note(dataset, self.panels)

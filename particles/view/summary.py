@@ -89,7 +89,8 @@ def clusters(tree: MergeTree | None) -> list[str]:
         found.append("No clusters merged.")
     if (tree.origin >= 0).any():
         fell = np.count_nonzero(tree.origin >= 0)
-        found.append(f"{fell} times a cluster fell apart." if fell > 1 else "Once a cluster fell apart.")
+        meanwhile = "" if (np.diff(count) > 0).any() else ", between frames in which as many merged or more"
+        found.append(f"{f'{fell} times' if fell > 1 else 'Once'} a cluster fell apart{meanwhile}.")
     edges = np.flatnonzero(np.diff(count)) + 1
     starts, stops = np.append(0, edges), np.append(edges, len(count)) - 1
     k = int(np.argmax(t[stops] - t[starts]))

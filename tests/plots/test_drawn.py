@@ -76,6 +76,26 @@ def test_on_the_sphere_each_stroke_is_on_the_side_of_its_view_depth():
     assert (hidden.cmap(np.linspace(0, 1, 9))[:, :3] > shown.cmap(np.linspace(0, 1, 9))[:, :3] - 1e-9).all()
 
 
+def test_tokens_that_never_move_are_diamonds_and_said_to_be():
+    time, x = stored.gathering()
+    x[:, 3] = x[0, 3]
+    dataset = stored.stored(x, time)
+    (path,) = paths(dataset, 1, 100)
+    assert list(np.flatnonzero(path.still())) == [3]
+    axes = drawn(Trajectories(), dataset).axes[0]
+    points = [c for c in axes.collections if isinstance(c, PathCollection) and c.get_array() is None]
+    grays = [to_rgb("0.2"), to_rgb("0.75")]  # on the near side, and on the far one
+    (diamond,) = [c for c in points if len(c.get_facecolor()) and tuple(c.get_facecolor()[0, :3]) in grays]
+    assert len(diamond.get_paths()[0].vertices) == 5  # a square; a circle has more
+    (view,) = views(dataset, [path])
+    np.testing.assert_allclose(diamond.get_offsets(), view.place(path.time[-1:], path.x[-1:])[0, 3:4])
+    assert "Diamonds" in Trajectories().shows(dataset) and "Diamonds" in Timelapse().shows(dataset)
+    moving = stored.stored(*stored.gathering()[::-1])
+    assert not paths(moving, 1, 100)[0].still().any() and "Diamonds" not in Trajectories().shows(moving)
+    resting = stored.stored(np.tile(x[:1], (len(time), 1, 1)), time)
+    assert not paths(resting, 1, 100)[0].still().any()
+
+
 def test_an_orthographic_projection_keeps_what_it_should():
     globe = Globe(np.array([0.6, 0.0, 0.8]), 1.0)
 
