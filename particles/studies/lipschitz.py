@@ -32,16 +32,17 @@ Variables = dict[str, tuple[str, np.ndarray, dict[str, str]]]
 FAR = 30
 """Numbers that differ by this factor are drawn on a logarithmic axis."""
 
-SYMBOL = {"symbol": r"$\|D F\|$"}
+LOCAL, WAY = {"symbol": "$L$"}, {"symbol": r"$\|D F_t\|$"}
+"""How the constant at a depth is written, and the one of the whole way there."""
 
 
 class Lipschitz(AbstractFlowStudy):
     """No displacement outgrows the local Lipschitz constants on its way, and those stay below what is proved.
 
-    At each depth the local constant of the law, of the field where the space is curved, and of the layer where the flow
+    At each depth the local constant L of the law, of the field where the space is curved, and of the layer where the flow
     is a network; and the one of the whole way from the start, F, which obeys Gronwall's inequality,
 
-        |D F_t| <= e^(integral of the field's constant from 0 to t), or the product of the constants of the layers.
+        |D F_t| <= e^(integral of L of the field from 0 to t), or the product of the constants of the layers.
 
     Parameters
     ----------
@@ -109,9 +110,9 @@ class Lipschitz(AbstractFlowStudy):
             found |= self._followed("step", [FieldMap(self.flow, t) for t in run.times], tokens, "field")
             gronwall = np.exp(cumulative_simpson(found["step"][1], x=times, initial=0))
             rough = np.exp(cumulative_trapezoid(found["step"][1], times, initial=0))
-            found["rough"] = ("depth", rough, SYMBOL | {"long_name": "the bound by the trapezoidal rule"})
+            found["rough"] = ("depth", rough, WAY | {"long_name": "the bound by the trapezoidal rule"})
         found |= self._grown(times, x0)
-        found["gronwall"] = ("depth", gronwall, SYMBOL | {"long_name": "bound by constants on the way"})
+        found["gronwall"] = ("depth", gronwall, WAY | {"long_name": "bound by constants on the way"})
         found |= self._proved(tokens)
         return xr.Dataset(found, coords={"depth": ("depth", times, {"symbol": "$t$", "long_name": "depth"})})
 
@@ -125,7 +126,7 @@ class Lipschitz(AbstractFlowStudy):
         constants = [self._constant(moved, x) for moved, x in zip(maps, tokens, strict=True)]
         values, converged = (np.array(column) for column in zip(*constants, strict=True))
         return {
-            name: ("depth", values, SYMBOL | {"long_name": words}),
+            name: ("depth", values, LOCAL | {"long_name": words}),
             f"{name}_converged": ("depth", converged, {"long_name": f"whether that of the {words} converged"}),
         }
 
@@ -137,7 +138,7 @@ class Lipschitz(AbstractFlowStudy):
         constants = [(1.0, True), *(self._constant(moved, x0) for moved in derived)]
         values, converged = (np.array(column) for column in zip(*constants, strict=True))
         return {
-            "grown": ("depth", values, SYMBOL | {"long_name": "whole way from the start"}),
+            "grown": ("depth", values, WAY | {"long_name": "whole way from the start"}),
             "grown_converged": ("depth", converged, {"long_name": "whether that of the way converged"}),
         }
 
@@ -158,7 +159,7 @@ class Lipschitz(AbstractFlowStudy):
             proved = [bounds.known(self.flow.law, self.norm, n, float(r), space=space) for r in radii]
             values = [one.value for one in proved if one is not None]
             if len(values) == len(radii):
-                known[f"{name}_bound"] = ("depth", np.array(values), SYMBOL | {"long_name": words})
+                known[f"{name}_bound"] = ("depth", np.array(values), LOCAL | {"long_name": words})
         return known
 
     def checks(self, data: xr.Dataset) -> tuple[Check, ...]:
