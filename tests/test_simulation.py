@@ -239,6 +239,9 @@ def test_what_a_sweep_cannot_be():
         )
     ]
     assert names == ["start.tokens", "flow.law.laws.0.score.beta", "flow.law.laws.1.score.beta"]
+    sweep = {"flow.space.radius": (1.0, 2.0), "flow.floor": (1e-9, 1e-6)}  # one is called like an observable
+    assert [d.name for d in dimensions(sweep)] == ["flow.space.radius", "floor"]
+    assert [d.name for d in dimensions(sweep, ["floor"])] == ["flow.space.radius", "flow.floor"]
 
 
 @pytest.mark.parametrize("bad", [{"name": "a/b"}, {"name": ""}, {"precision": "float16"}, {"seed": -1}])

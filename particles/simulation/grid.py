@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..declaration import Declared, described, nearest
+from ..declaration import Declared, described, family, nearest
 from ..dynamics import AbstractFlow
 from ..integration import Plan, State, begin
+from ..observables import AbstractObservable
 from .coalescence import Coalescence
 
 # What may differ between members: anything of the flow, the seed, and what does not decide the shape of the record.
@@ -28,6 +29,7 @@ SWEPT = re.compile(
 )
 LARGEST_SWEEP = 1_000_000
 LONGEST_NAME = 60  # of a swept value in legends: beyond, its parts are left out
+OBSERVABLES = AbstractObservable.__module__.rpartition(".")[0]
 RESERVED = ("time", "token", "dim", "tokens")
 
 
@@ -80,7 +82,8 @@ def _name(value: Any) -> str:
 def dimensions(sweep: dict[str, tuple[Any, ...]], watched: Iterable[str] = ()) -> tuple[Dimension, ...]:
     """The swept dimensions, named by the last word of their paths, or by the whole path where that is not unique.
 
-    The names of what is watched are taken.
+    The names of observables are taken: of what is watched, and of those that are always there, so that a name does not
+    depend on what has been imported.
 
     Raises
     ------
@@ -88,7 +91,8 @@ def dimensions(sweep: dict[str, tuple[Any, ...]], watched: Iterable[str] = ()) -
         If a parameter is swept over no value, or must be common to all members.
     """
     short = [path.rsplit(".", 1)[-1] for path in sweep]
-    taken = {*RESERVED, *watched}
+    always = (cls.name for cls in family(AbstractObservable).values() if cls.__module__.startswith(OBSERVABLES))
+    taken = {*RESERVED, *always, *watched}
     count = math.prod(len(values) for values in sweep.values())
     if count > LARGEST_SWEEP:
         raise ValueError(f"sweep: {count} members; the largest sweep has {LARGEST_SWEEP}. Make several runs of it.")
