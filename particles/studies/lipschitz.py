@@ -39,8 +39,8 @@ LOCAL, WAY = {"symbol": "$L$"}, {"symbol": r"$\|D F_t\|$"}
 class Lipschitz(AbstractFlowStudy):
     """No displacement outgrows the local Lipschitz constants on its way, and those stay below what is proved.
 
-    At each depth the local constant L of the law, of the field where the space is curved, and of the layer where the flow
-    is a network; and the one of the whole way from the start, F, which obeys Gronwall's inequality,
+    At each depth the local constant L of the law, of the field where the space is curved, and of the layer where the
+    flow is a network; and the one of the whole way from the start, F, which obeys Gronwall's inequality,
 
         |D F_t| <= e^(integral of L of the field from 0 to t), or the product of the constants of the layers.
 
