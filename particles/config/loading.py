@@ -14,7 +14,7 @@ from ..experiment import AbstractExperiment
 from ..simulation import Simulation
 from ..simulation.grid import dimensions, with_value
 from .faults import ConfigError, in_words
-from .models import experiments, fields_of, rebuild
+from .models import experiments, fields_of, known, rebuild
 from .reading import anchored, as_json, overridden, read
 
 
@@ -50,11 +50,14 @@ def build(content: dict[str, Any], where: str = "config") -> AbstractExperiment:
         With every fault that was found.
     """
     content = {"kind": Simulation.__name__} | content
+    there = known()
     try:
         if _meant(content["kind"]) is not AbstractExperiment:
             return _built(content, where)
-    except ConfigError:  # it names something of the rest of the house, or is faulty, which is told with all there is
-        pass
+    except ConfigError:  # it may name something of the rest of the house; and what could be meant is told of all of it
+        rest_of_the_house()
+        if known() == there:
+            raise
     rest_of_the_house()
     if _meant(content["kind"]) is AbstractExperiment:
         discover()
