@@ -6,6 +6,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import particles as pt
 from particles import analysis, dynamics, laws, limits, observables, spaces, starts, stopping, summation
@@ -212,21 +213,23 @@ SLOT = {
     "AbstractValue": "value",
     "AbstractGate": "gate",
 }
-SLOTS = [
-    cls
-    for abstract in (
-        laws.AbstractLaw,
-        score.AbstractScore,
-        measure.AbstractMeasure,
-        normalizer.AbstractNormalizer,
-        value.AbstractValue,
-        gate.AbstractGate,
-        maps.AbstractMap,
-        schedule.AbstractSchedule,
-        norm.AbstractNorm,
-    )
-    for cls in family(abstract).values()
-]
+OF_LAWS = (
+    laws.AbstractLaw,
+    score.AbstractScore,
+    measure.AbstractMeasure,
+    normalizer.AbstractNormalizer,
+    value.AbstractValue,
+    gate.AbstractGate,
+    maps.AbstractMap,
+    schedule.AbstractSchedule,
+    norm.AbstractNorm,
+)
+SLOTS = [cls for abstract in OF_LAWS for cls in family(abstract).values()]
+
+
+def members(abstract):
+    """A test for each member of a family."""
+    return pytest.mark.parametrize("cls", family(abstract).values(), ids=lambda cls: cls.__name__)
 
 
 def law_with(cls) -> pt.Flow:

@@ -9,27 +9,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from samples import OPTIMIZED, SAMPLES, SLOTS, STATES, WRAPPED, D, N, law_with, on_sphere, tokens, watchable
+from samples import (
+    OF_LAWS,
+    OPTIMIZED,
+    SAMPLES,
+    SLOTS,
+    STATES,
+    WRAPPED,
+    D,
+    N,
+    law_with,
+    members,
+    on_sphere,
+    tokens,
+    watchable,
+)
 
 import particles as pt
 from particles import config, dynamics, laws, observables, spaces, starts, stopping, summation
 from particles.declaration import Declared, described, family
 from particles.dynamics import noise
-from particles.laws import gate, maps, measure, norm, normalizer, schedule, score, value
+from particles.laws import gate, measure, normalizer, score, value
 from particles.record.reader import bibliography
 
 FAMILIES = (
     spaces.AbstractSpace,
     summation.AbstractSummation,
-    laws.AbstractLaw,
-    score.AbstractScore,
-    measure.AbstractMeasure,
-    normalizer.AbstractNormalizer,
-    value.AbstractValue,
-    gate.AbstractGate,
-    maps.AbstractMap,
-    schedule.AbstractSchedule,
-    norm.AbstractNorm,
+    *OF_LAWS,
     starts.AbstractStart,
     observables.AbstractObservable,
     stopping.AbstractStop,
@@ -38,10 +44,6 @@ FAMILIES = (
 )
 FINAL = [cls for abstract in FAMILIES for cls in family(abstract).values()]
 FROM_FILES = (starts.Given,)  # its samples are files, in test_starts
-
-
-def members(abstract):
-    return pytest.mark.parametrize("cls", family(abstract).values(), ids=lambda cls: cls.__name__)
 
 
 @pytest.mark.parametrize("cls", FINAL, ids=lambda cls: cls.__name__)

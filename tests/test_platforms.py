@@ -9,11 +9,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
-from samples import SAMPLES, SLOTS, STATES, attention_flow, law_with, on_sphere, tokens, watchable
+from samples import SAMPLES, SLOTS, STATES, attention_flow, law_with, members, on_sphere, tokens, watchable
 
 import particles as pt
 from particles import dynamics, observables
-from particles.declaration import family
 
 PLATFORMS = ("cuda", "tpu")
 WAYS = {
@@ -40,10 +39,6 @@ def lowered(function, *arrays):
 def gradient(flow, x):
     """The gradient of a number made of the field, in tokens and parameters."""
     return eqx.filter_grad(lambda both: jnp.sum(jnp.sin(both[0](jnp.zeros((), x.dtype), both[1]))))((flow, x))
-
-
-def members(abstract):
-    return pytest.mark.parametrize("cls", family(abstract).values(), ids=lambda cls: cls.__name__)
 
 
 def test_a_step_that_only_processors_know_is_noticed():

@@ -48,9 +48,10 @@ class Path(eqx.Module):
         return np.concatenate([[0.0], np.cumsum(step.sum(axis=1) / max(self.x.shape[1], 1))])
 
     def still(self) -> Bool[np.ndarray, " n"]:
-        """Which tokens never move while others do."""
-        moved = np.ptp(self.x, axis=0).max(axis=-1) > STILL * np.nanmax(np.abs(self.x), initial=0.0)
-        return ~moved & moved.any()
+        """Which tokens never move while others do; one that is nowhere at some depth is not among them."""
+        size = np.nanmax(np.abs(self.x), initial=0.0)
+        moved = np.ptp(self.x, axis=0).max(axis=-1) > STILL * size
+        return self.finite().all(axis=0) & ~moved & moved.any()
 
     def at(self, frames: Any) -> "Path":
         """The same tokens at fewer depths."""

@@ -92,6 +92,8 @@ def test_tokens_that_never_move_are_diamonds_and_said_to_be():
     assert "Diamonds" in Trajectories().shows(dataset) and "Diamonds" in Timelapse().shows(dataset)
     moving = stored.stored(*stored.gathering()[::-1])
     assert not paths(moving, 1, 100)[0].still().any() and "Diamonds" not in Trajectories().shows(moving)
+    x[5, 3] = np.nan
+    assert not paths(stored.stored(x, time), 1, 100)[0].still().any()
     resting = stored.stored(np.tile(x[:1], (len(time), 1, 1)), time)
     assert not paths(resting, 1, 100)[0].still().any()
 

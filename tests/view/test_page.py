@@ -13,13 +13,15 @@ import pytest
 import shown
 import xarray as xr
 
+from particles.analysis.merge_tree import branches
 from particles.commands import view as view_command
 from particles.commands.ending import guarded
 from particles.record import Damaged, Record
+from particles.spaces import Euclidean
 from particles.view import page, source, still, view, write
 from particles.view.bundle import ASSETS, MODULES, bundle, script
 from particles.view.page import json_text, provenance
-from particles.view.summary import behavior
+from particles.view.summary import behavior, clusters
 
 EVIL = '</script><script>document.title="stolen"</script><img src=x onerror=alert(1)>'
 CASES = {
@@ -204,3 +206,12 @@ def test_a_study_that_counts_tokens_keeps_none():
     along = ("radius", np.arange(3.0))
     counts = xr.Dataset({"tokens": along, "worst": along}, {"radius": [1, 2, 3]})
     assert "The run kept no tokens" in page(counts.assign_attrs(name="worst"))
+
+
+def test_a_page_says_whether_others_merged_where_a_cluster_fell_apart():
+    """Of four tokens on a line one pair parts; the number of clusters rises unless two others meet meanwhile."""
+    before, time = [0.0, 0.1, 5.0, 7.0], np.array([0.0, 1.0])
+    cases = ([0.0, 2.0, 5.0, 5.1], ", between frames in which as many merged"), ([0.0, 2.0, 5.0, 7.0], ".")
+    for after, words in cases:
+        tree = branches(Euclidean(), time, np.array([before, after])[..., None], 0.5)
+        assert any(line.startswith(f"Once a cluster fell apart{words}") for line in clusters(tree))
