@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .declaration import Declared, concrete, option, parameter
 from .spaces import AbstractSpace, Euclidean
 
+ROUNDING = 8  # units in the last place by which a token on a space may be off it; projecting it would change its bits
 FILE_LIMIT = 4 * 2**30  # bytes a start file may unpack to
 
 
@@ -280,7 +281,7 @@ class Given(AbstractStart):
                 f"{self.path}: token {worst} does not lie on the {type(space).__name__} "
                 f"(off by {off[worst]:.3g} of its size). Project the rows before saving them."
             )
-        return on_space
+        return jnp.where(off[:, None] > ROUNDING * jnp.finfo(x.dtype).eps, on_space, x)
 
 
 def _read(path: pathlib.Path, name: str | None) -> np.ndarray:

@@ -92,8 +92,7 @@ def test_adaptive_steps_end_at_jumps_and_grow_again():
 def chunks(flow, plan, state, first, last):
     frames = []
     while first < last:
-        depths = plan.depths(max(first - 1, 0), first + plan.chunk - 1, X0.dtype)
-        state, kept, _ = advance(flow, plan, state, depths[0], depths[1:] if first else depths)
+        state, kept, _ = advance(flow, plan, state, plan.depths(first, first + plan.chunk - 1, X0.dtype))
         frames.append(kept["tokens"])
         first += plan.chunk
     return state, frames

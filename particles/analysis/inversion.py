@@ -194,7 +194,8 @@ def reconstruction(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan) -> R
     """
     there = dataclasses.replace(plan, watch=(), stop=(), tokens=True)
     forth = solve(flow, x0, there)
-    back = solve(backward(flow, plan.until), forth.final, dataclasses.replace(there, save=1, tokens=False))
+    again = dataclasses.replace(there, start=0.0, until=plan.length, save=1, tokens=False)
+    back = solve(backward(flow, plan.until), forth.final, again)
     path, found = np.asarray(forth.tokens), np.asarray(back.final)
     steps = int(forth.steps - forth.rejected + back.steps - back.rejected)
     radii, size = np.linalg.norm(path, axis=2).max(axis=1), float(np.abs(path).max())

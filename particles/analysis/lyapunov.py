@@ -102,7 +102,7 @@ def lyapunov(
     carried = Variational(flow, frame, expands=expands)  # pyright: ignore[reportCallIssue]
     run = solve(carried, x0, dataclasses.replace(plan, watch=(_Grown(),), stop=(), tokens=False)).complete()
     times, grown = np.asarray(run.times), np.asarray(run.observed["grown"])
-    kept = np.flatnonzero(times >= transient * times[-1])
+    kept = np.flatnonzero(times >= times[0] + transient * (times[-1] - times[0]))
     if len(kept) < 4:
         raise ValueError(f"{len(kept)} frames are left after the transient; give the plan at least four there")
     times, grown = times[kept], grown[kept]

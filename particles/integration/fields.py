@@ -112,7 +112,7 @@ def _path(plan: Plan, shape: jax.ShapeDtypeStruct, key: Array | None) -> diffrax
     """One path for the whole run. Halving the interval until it is finer than a step keeps it for other steps, too."""
     if plan.dt is None or key is None:
         raise ValueError("Brownian motion needs constant steps and a key")
-    until, dt = plan.until.astype(shape.dtype), plan.dt.astype(shape.dtype)
-    halvings = jnp.ceil(jnp.log2(FINER * until / dt))
-    finest = jax.lax.stop_gradient(until * 2.0**-halvings)
-    return diffrax.VirtualBrownianTree(jnp.zeros_like(until), until, finest, shape, jax.random.wrap_key_data(key))
+    (start, until), dt = plan.ends(shape.dtype), plan.dt.astype(shape.dtype)
+    halvings = jnp.ceil(jnp.log2(FINER * (until - start) / dt))
+    finest = jax.lax.stop_gradient((until - start) * 2.0**-halvings)
+    return diffrax.VirtualBrownianTree(start, until, finest, shape, jax.random.wrap_key_data(key))

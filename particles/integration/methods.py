@@ -2,11 +2,13 @@
 
 import abc
 import dataclasses
+import operator
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import diffrax
 import jax
+import jax.numpy as jnp
 import lineax
 import numpy as np
 import optimistix
@@ -19,14 +21,15 @@ from ..dynamics import AbstractFlow, Reading
 class Method:
     """What is true of a method: how to make it, its order, whether it can adapt, and which equations it follows.
 
-    `make` takes the tolerances, which only implicit methods use. `order` is that for smooth flows. `note` says what
-    should be known before it is used.
+    `make` takes the tolerances, which only implicit methods use. `order` is that for smooth flows. One that
+    `interpolates` has a state at every depth within a step. `note` says what should be known before it is used.
     """
 
     make: Callable[[Any, Any], diffrax.AbstractSolver]
     order: int
     adaptive: bool = True
     implicit: bool = False
+    interpolates: bool = True
     readings: tuple[Reading, ...] = (Reading.ordinary,)
     note: str = ""
 
@@ -52,7 +55,7 @@ class AbstractOneStep(diffrax.AbstractSolver):
     """A method of order 1 that keeps nothing from step to step, with straight lines between its steps."""
 
     term_structure: ClassVar = diffrax.AbstractTerm
-    interpolation_cls: ClassVar[Callable[..., diffrax.LocalLinearInterpolation]] = diffrax.LocalLinearInterpolation
+    interpolation_cls: ClassVar[Callable[..., diffrax.AbstractLocalInterpolation]] = diffrax.LocalLinearInterpolation
 
     @abc.abstractmethod
     def stepped(self, y0: PyTree, product: PyTree) -> PyTree:
@@ -79,8 +82,26 @@ class Frozen(AbstractOneStep):
         return jax.tree.map(lambda y, k: y + (k + 2 * k + 2 * k + k) / 6, y0, product)
 
 
+class Between(diffrax.AbstractLocalInterpolation):
+    """The two ends of a layer, and no number between them."""
+
+    t0: Any
+    t1: Any
+    y0: PyTree
+    y1: PyTree
+
+    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> PyTree:
+        if t1 is not None:
+            return jax.tree.map(operator.sub, self.evaluate(t1), self.evaluate(t0))
+        inside = (t0 > self.t0) & (t0 < self.t1)
+        ends = jax.tree.map(lambda y0, y1: jnp.where(t0 >= self.t1, y1, y0), self.y0, self.y1)
+        return jax.tree.map(lambda y: jnp.where(inside, jnp.nan, y), ends)
+
+
 class Layered(AbstractOneStep):
     """Every step is a layer of a network."""
+
+    interpolation_cls: ClassVar[Callable[..., diffrax.AbstractLocalInterpolation]] = Between
 
     def stepped(self, y0: PyTree, product: PyTree) -> PyTree:
         return product
@@ -139,6 +160,7 @@ METHODS: dict[str, Method] = {
         _explicit(Layered),
         1,
         adaptive=False,
+        interpolates=False,
         readings=(Reading.layers,),
         note="one step is one layer of a network, as it stands",
     ),

@@ -1,5 +1,6 @@
 """How long, how exactly, and what to watch."""
 
+import dataclasses
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from ..declaration import Declared, concrete, nearest, option, parameter
 from ..dynamics import AbstractFlow
 from ..observables import AbstractObservable, observable
 from ..stopping import AbstractStop
+from .grid import NEAR, Grid
 from .methods import METHODS, reading
 
 FINEST = 8  # times the spacing of numbers: below that a step's error is rounding, and smaller steps make more of it
@@ -46,15 +48,18 @@ class Plan(Declared):
 
     Parameters
     ----------
-    until : the last depth; the first is 0.
+    until : the last depth.
     save : how many frames to keep after the start, equally spaced, or their depths, increasing, the last one `until`.
     watch : observables to compute at each frame, by name or as objects.
     solver : the name of a method: Tsit5, Dopri5, Dopri8, Bosh3, Heun for adaptive or constant steps; Kvaerno3 and
         Kvaerno5 for stiff flows; RK4 and Euler with `dt` only. Brownian noise needs Heun, EulerHeun or Euler. For
         parity with published scripts there are EulerNormalize, the step `normalize(x + dt v)`, and RK4Frozen.
     rtol, atol : relative and absolute tolerance of a step. In float32 no less than 1e-6.
-    dt : a constant step in place of the tolerances; one that would pass the end, of the plan or of a chunk, ends there.
-    stop : conditions that end the run early; the first that holds counts.
+    dt : a constant step in place of the tolerances; one that would pass `until` ends there. Frames between
+        the ends of steps are interpolated. Under Brownian noise, which cannot be, steps end at frames, too. `Layers`
+        have nothing between them: a whole number of them must lead to every frame.
+    stop : conditions that end the run early; the first that holds counts, at the depth within a step where it begins to
+        hold, along the interpolation of the method. Of layers and Brownian noise it is the end of a step.
     coalesce : for `simulate`: the distance, within the space, below which tokens that have met by the end of a chunk
         move as one from then on, with their masses added. No token is moved by more than that, and they never part
         again. Without it all tokens move to the end.
@@ -62,6 +67,8 @@ class Plan(Declared):
         (and of what is observed of each token), evenly spread by index. The run itself goes on with all.
     chunk : how many frames are computed and committed together by `simulate`. It is part of a run's identity.
     max_steps : the largest number of steps, rejected ones included, between two commits, or in one `solve`.
+    start : the first depth, that of the tokens that a run is given: to go on from another run, `start=run.depth` with
+        `run.final`. A law that does not change with depth does not see it.
 
     Raises
     ------
@@ -77,7 +84,7 @@ class Plan(Declared):
     kidger2021on, for the solvers.
     """
 
-    until: Float[Array, ""] = parameter(gt=0)
+    until: Float[Array, ""] = parameter()
     save: int | tuple[float, ...] = option(100, converter=_frames, gt=0)
     watch: tuple[AbstractObservable, ...] = eqx.field(converter=_observables, default=())
     solver: str = option("Tsit5")
@@ -89,6 +96,7 @@ class Plan(Declared):
     tokens: bool | int = option(True)
     chunk: int = option(10, ge=1)
     max_steps: int = option(100_000, ge=1)
+    start: Float[Array, ""] = parameter(0.0)
     sources: ClassVar[tuple[str, ...]] = ("kidger2021on",)
 
     def __check_init__(self):
@@ -103,11 +111,41 @@ class Plan(Declared):
             raise ValueError(f"`watch` names {twice} more than once")
         if not isinstance(self.tokens, bool) and self.tokens < 1:
             raise ValueError(f"`tokens` is true, false, or how many tokens to keep, at least 1; got {self.tokens}")
-        until = concrete(self.until)
-        if isinstance(self.save, tuple) and until is not None:
+        self._check_depths()
+
+    def _check_depths(self) -> None:
+        start, until, dt = concrete(self.start), concrete(self.until), concrete(self.dt)
+        if start is None or until is None or start.ndim or until.ndim:
+            return
+        if until <= start:
+            raise ValueError(f"`until` must be greater than `start` = {start:g}; got {until:g}")
+        if isinstance(self.save, tuple):
             depths = np.asarray(self.save, float)
-            if np.any(np.diff(depths, prepend=0) <= 0) or not np.isclose(depths[-1], until, rtol=1e-6):
-                raise ValueError(f"`save` must increase from above 0 to `until` = {until:g}; got {self.save}")
+            if np.any(np.diff(depths, prepend=start) <= 0) or not np.isclose(depths[-1], until, rtol=1e-6):
+                raise ValueError(
+                    f"`save` must increase from above `start` = {start:g} to `until` = {until:g}; got {self.save}"
+                )
+        if dt is not None and dt.dtype != object and not dt.ndim and not METHODS[self.solver].interpolates:
+            self._check_layers(float(start), float(until), float(dt))
+
+    def _check_layers(self, start: float, until: float, dt: float) -> None:
+        """Raises ValueError for a frame that lies between two steps, where there is nothing."""
+        evenly = np.linspace(start, until, self.frames) if isinstance(self.save, int) else np.asarray(self.save, float)
+        steps = (evenly - start) / dt
+        off = np.abs(steps - np.round(steps)) > NEAR * np.maximum(1, steps)
+        if not off.any():
+            return
+        count = round((until - start) / dt)
+        if off[-1]:
+            raise ValueError(
+                f"{self.solver} takes whole steps, and {(until - start) / dt:g} of them of `dt` = {dt:g} lead from "
+                f"{start:g} to `until` = {until:g}: choose `until` = {start + max(count, 1) * dt:g} or another `dt`"
+            )
+        depth = start + float(steps[int(np.argmax(off))]) * dt
+        raise ValueError(
+            f"{self.solver} has nothing between the ends of {count} steps of {dt:g}, and a frame lies at {depth:g}: "
+            f"choose `save` = {count}, a number that divides {count}, or depths that are multiples of {dt:g}"
+        )
 
     @property
     def frames(self) -> int:
@@ -120,9 +158,40 @@ class Plan(Declared):
 
     def depths(self, first: int, last: int, dtype: jnp.dtype) -> Float[Array, " frame"]:
         """The depths of frames `first` to `last`, both included: the same numbers however a plan is cut into chunks."""
+        start, until = self.ends(dtype)
         if isinstance(self.save, tuple):
-            return jnp.asarray((0.0, *self.save)[first : last + 1], dtype)
-        return jnp.arange(first, last + 1, dtype=dtype) * self.until.astype(dtype) / self.save
+            every = jnp.concatenate([start[None], jnp.asarray(self.save[:-1], dtype), until[None]])
+            return every[first : last + 1]
+        frame = jnp.arange(first, last + 1)
+        return jnp.where(frame == self.save, until, start + frame.astype(dtype) * (until - start) / self.save)
+
+    @property
+    def length(self) -> Float[Array, ""]:
+        """The depth from the start to the end."""
+        return self.until - self.start
+
+    def shrunk(self, length: float, frames: int) -> "Plan":
+        """A plan no longer than a given depth and of some frames: of layers as many as there are up to there."""
+        until = jnp.minimum(self.until, self.start + length)
+        if self.dt is None or METHODS[self.solver].interpolates:
+            return dataclasses.replace(self, until=until, save=frames)
+        count = max(1, round(float((until - self.start) / self.dt)))
+        some = max(one for one in range(1, frames + 1) if count % one == 0)
+        return dataclasses.replace(self, until=self.start + count * self.dt, save=some)
+
+    def ends(self, dtype: jnp.dtype) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The first depth and the last one."""
+        return self.start.astype(dtype), self.until.astype(dtype)
+
+    def grid(self, dtype: jnp.dtype) -> Grid:
+        """The depths at which constant steps end."""
+        if self.dt is None:
+            raise ValueError("steps that follow an error have no grid; give `dt`")
+        return Grid(*self.ends(dtype), self.dt.astype(dtype))
+
+    def snapped(self, times: Float[Array, " time"]) -> Float[Array, " time"]:
+        """Depths of frames, those that rounding alone tells from the end of a constant step moved there."""
+        return times if self.dt is None else self.grid(times.dtype).nearest(times)
 
     def check_flow(self, flow: AbstractFlow) -> None:
         """Raises ValueError if the solver cannot follow the flow, or something watched is not defined for it."""

@@ -1,9 +1,8 @@
 """The door to diffrax: a whole flow at once (`solve`), or one chunk of depth after another (`advance`).
 
 Both are pure functions of arrays. `solve` is for your own programs: it runs under jit, vmap and grad. `advance` is
-what the run loop of a record calls: a chunk starts from a `State` and ends in one, at depths that belong to the plan,
-so a run that was stopped and went on has the same bits as one that was not. The two agree to the tolerance, not to
-the bit, since a chunk cuts the step that crosses its end.
+what the run loop of a record calls: a chunk starts from a `State` and ends in one, so a run that was stopped and went
+on has the same bits as one that was not. Both take the same steps, wherever chunks end and frames lie.
 """
 
 from typing import Any
@@ -25,8 +24,9 @@ from .methods import METHODS, reading
 from .once import Once
 from .plan import Plan
 from .run import Effort, Run, State, Status
-from .stepping import Remembering, Settling, Stopping, Stops
-from .watching import Condition, End, Ended, NotFinite, Unsolved, Watch
+from .stepping import Adaptive, Constant, Remembering, Settling, Stops, Trail
+from .stopped import located
+from .watching import Condition, End, Ended, NotFinite, Passed, Unsolved, Upto, Watch
 
 OFF_SPACE = 1e-4  # of its size a token may be off the space at the start: rounding, which is projected away
 Frames = dict[str, Float[Array, "time ..."]]
@@ -90,16 +90,15 @@ def solve(
 @eqx.filter_jit
 def _solve(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan, key: Array | None, adjoint: str) -> Run:
     times = plan.depths(0, plan.frames - 1, x0.dtype)
-    start = flow.begin(x0, _key(key))
-    watch = Watch(flow, plan)
-    solution = _integrate(watch, start, key, times[0], times, None, adjoint)
-    frames, status = _frames(watch, start, times[0], times, solution), _status(flow, solution)
+    watch, at, start = Watch(flow, plan), plan.snapped(times), _begin(flow, x0, plan, key)
+    solution, end = _integrate(watch, start, at, None, adjoint)
+    frames, status = _frames(watch, start, at, solution, end), _status(watch, solution)
     return Run(
         times=times,
         tokens=frames.pop("tokens", None),
         observed=frames,
-        final=flow.tokens(_last(solution)),
-        depth=solution.ts["end"][0],
+        final=flow.tokens(end[1]),
+        depth=end[0],
         status=jnp.where(status == Status.running, _code(Status.done), status),
         steps=solution.stats["num_steps"],
         rejected=solution.stats["num_rejected_steps"],
@@ -120,37 +119,31 @@ def begin(flow: AbstractFlow, x0: ArrayLike, plan: Plan, key: PRNGKeyArray | Non
 @eqx.filter_jit
 def _begin(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan, key: Array | None) -> State:
     state = flow.begin(x0, _key(key))
-    zero, until = jnp.zeros((), x0.dtype), plan.until.astype(x0.dtype)
+    start, until = plan.ends(x0.dtype)
     if plan.dt is not None:
-        return State(state, key, plan.dt.astype(x0.dtype), zero, _code(Status.running))
-    moved, solver, controller = _method(flow, plan, state, key, None, None)
+        return State(state, key, plan.dt.astype(x0.dtype), start, _code(Status.running))
+    moved, solver, controller, _ = _method(flow, plan, state, key, None, None, None)
     order = solver.error_order(moved)
     args = _knowing(flow, key, x0.dtype)
-    first, _ = controller.wrap(1).init(moved, zero, until, state, None, args, solver.func, order)
-    return State(state, key, jnp.asarray(first), zero, _code(Status.running))
+    first, _ = controller.wrap(1).init(moved, start, until, state, None, args, solver.func, order)
+    return State(state, key, jnp.asarray(first) - start, start, _code(Status.running))
 
 
 @eqx.filter_jit
 def advance(
-    flow: AbstractFlow,
-    plan: Plan,
-    state: State,
-    start: Float[Array, ""],
-    times: Float[Array, " time"],
-    merged: Merged | None = None,
+    flow: AbstractFlow, plan: Plan, state: State, times: Float[Array, " time"], merged: Merged | None = None
 ) -> tuple[State, Frames, Effort]:
-    """One chunk: from depth `start`, where the state is, to `times[-1]`, with a frame at each of `times`.
+    """One chunk: from where the state is to `times[-1]`, with a frame at each of `times`.
 
-    A state that has ended stays as it is and its frames are NaN, so that members of a batch may end at their own
-    depths. Where the numerics fail, the state stays that of the chunk's start, the last good one, and only its status
-    changes.
+    The state at its end is that of the last step that does not pass `times[-1]`. One that has ended stays as it is and
+    its frames are NaN, so that members of a batch may end at their own depths. Where the numerics fail, the state stays
+    that of the chunk's start, a good one, and only its status changes.
 
     Parameters
     ----------
     flow, plan : as for `solve`.
     state : where to go on from.
-    start : the depth of the state, a number that belongs to the plan's grid.
-    times : depths of frames, not decreasing; the first may be `start` itself, the last may be repeated.
+    times : depths of frames, not decreasing, none before the chunk before has ended; the last may be repeated.
     merged : where tokens move as one, which with which; `flow` is then the one on their masses.
 
     Returns
@@ -159,38 +152,56 @@ def advance(
         The state at the end of the chunk, the frames by name `[time ...]`, and what it took.
     """
     ended = state.status != Status.running
-    watch = Watch(flow, plan, merged)
-    solution = _integrate(watch, state.state, state.key, start, times, (state.dt, ended), "forward")
-    frames = _frames(watch, state.state, start, times, solution)
+    watch, at = Watch(flow, plan, merged), plan.snapped(times)
+    solution, end = _integrate(watch, state, at, ended, "forward")
+    frames = _frames(watch, state, at, solution, end)
     frames = jax.tree.map(lambda leaf: jnp.where(ended, jnp.nan, leaf), frames)
-    status = _status(flow, solution)
-    proposed = state.dt if plan.dt is not None else solution.controller_state[1]
-    reached = State(_last(solution), state.key, proposed, solution.ts["end"][0], status)
+    status, held = _status(watch, solution), _trail(solution).held
+    assert held is not None, "a chunk remembers where to go on"
+    later = (status == Status.stopped) & (end[0] > at[-1])  # it will be found again in the chunk in which it lies
+    status = jnp.where(later, _code(Status.running), status)
+    goes_on = status == Status.running
+    depth, at_end = jax.tree.map(lambda on, last: jnp.where(goes_on, on, last), (held.depth, held.state), end)
+    proposed = state.dt if plan.dt is not None else jnp.where(goes_on, held.step, state.dt)
+    reached = State(at_end, state.key, proposed, depth, status)
     good = ~ended & (status < Status.not_finite)
     kept = jax.tree.map(lambda old, new: jnp.where(good, new, old), state, reached)
     kept = eqx.tree_at(lambda s: s.status, kept, jnp.where(ended, state.status, status))
-    tried = jnp.where(ended, 0, solution.stats["num_steps"])
-    rejected = jnp.where(ended, 0, solution.stats["num_rejected_steps"])
-    return kept, frames, Effort(tried, rejected, jnp.where(ended, state.depth, solution.ts["end"][0]))
+    tried = jnp.where(goes_on, held.tried, solution.stats["num_steps"])
+    rejected = jnp.where(goes_on, held.rejected, solution.stats["num_rejected_steps"])
+    none = jnp.zeros_like(tried)
+    effort = Effort(
+        jnp.where(ended, none, tried), jnp.where(ended, none, rejected), jnp.where(ended, state.depth, depth)
+    )
+    return kept, frames, effort
 
 
 def _method(
-    flow: AbstractFlow, plan: Plan, state: PyTree, key: Array | None, frames: Array | None, merged: Merged | None
+    flow: AbstractFlow,
+    plan: Plan,
+    state: PyTree,
+    key: Array | None,
+    frames: Array | None,
+    merged: Merged | None,
+    end: Array | None,
 ):
-    """What diffrax integrates, the solver and the step controller of a plan."""
+    """The term that diffrax integrates, solver and step controller of a plan, and whether steps can be looked into."""
     method, dtype = METHODS[plan.solver], flow.tokens(state).dtype
     kind = reading(plan.solver, flow)
     if kind is None:
         raise ValueError(f"{plan.solver} cannot follow a {type(flow).__name__}")
     rtol, atol = plan.rtol.astype(dtype), plan.atol.astype(dtype)
-    moved, solver = terms(flow, kind, plan, state, key, merged), Settling(method.make(rtol, atol), flow)
-    stops = Stops(flow, None if flow.brownian(state) is None else frames)
+    moved = terms(flow, kind, plan, state, key, merged)
+    solver = Settling(method.make(rtol, atol), flow, afresh=plan.dt is not None)
+    smooth = flow.brownian(state) is None
+    stops, inside = Stops(flow, None if smooth else frames), smooth and method.interpolates
+    remembering = Remembering(end, looks=inside and bool(plan.stop))
     if plan.dt is not None:
-        constant = diffrax.ConstantStepSize()
-        return moved, solver, Stopping(constant, stops) if stops.any else constant
-    dtmin = plan.until.astype(dtype) * jnp.finfo(dtype).eps
+        return moved, solver, Constant(plan.grid(dtype), stops, remembering), inside
+    start, until = plan.ends(dtype)
+    dtmin = jnp.maximum(jnp.abs(start), jnp.abs(until)) * jnp.finfo(dtype).eps
     pid = diffrax.PIDController(rtol, atol, norm=optimistix.max_norm, dtmin=dtmin, force_dtmin=False)
-    return moved, solver, Remembering(pid, stops)  # pyright: ignore[reportCallIssue]
+    return moved, solver, Adaptive(pid, stops, remembering), inside  # pyright: ignore[reportCallIssue]
 
 
 def _knowing(flow: AbstractFlow, key: Array | None, dtype: jnp.dtype) -> Within | None:
@@ -201,57 +212,72 @@ def _knowing(flow: AbstractFlow, key: Array | None, dtype: jnp.dtype) -> Within 
 
 
 def _integrate(
-    watch: Watch,
-    state: PyTree,
-    key: Array | None,
-    start: Float[Array, ""],
-    times: Float[Array, " time"],
-    resumed: tuple[Array, Array] | None,
-    adjoint: str,
-) -> Any:
-    """The call of diffrax. `resumed` holds the first step to try and whether the run had ended before."""
-    flow, plan, merged = watch.flow, watch.plan, watch.merged
-    moved, solver, controller = _method(flow, plan, state, key, times, merged)
-    dt, ended = (None, jnp.asarray(False)) if resumed is None else resumed
-    if plan.dt is not None:
-        dt = plan.dt.astype(times.dtype)
-    inner = [Unsolved(flow)] if flow.law.iterates else []
+    watch: Watch, begun: State, times: Float[Array, " time"], ended: Array | None, adjoint: str
+) -> tuple[Any, tuple[Float[Array, ""], PyTree]]:
+    """The call of diffrax, and the depth and state where it ended.
+
+    Parameters
+    ----------
+    times : of the frames, where rounding is taken off.
+    ended : of a chunk, which ends with `times`: whether the run had ended before.
+    """
+    flow, plan, merged, state, key = watch.flow, watch.plan, watch.merged, begun.state, begun.key
+    last = None if ended is None else times[-1]
+    moved, solver, controller, inside = _method(flow, plan, state, key, times, merged, last)
+    args = _knowing(flow, key, times.dtype)
     stops = [Condition(flow, stop, merged) for stop in plan.stop]
-    return diffrax.diffeqsolve(
+    before = Ended(jnp.asarray(False) if ended is None else ended)
+    events = [NotFinite(), before, *([Unsolved(flow)] if flow.law.iterates else []), *stops]
+    if last is not None:  # what lies beyond the chunk is the next one's to find, but for a stop that lies within
+        events = [one if inside and one in stops else Upto(one, last) for one in events] + [Passed(last)]
+    solution = diffrax.diffeqsolve(
         moved,
         solver,
-        start,
-        times[-1],
-        dt,
+        begun.depth,
+        plan.ends(times.dtype)[1],
+        jax.lax.stop_gradient(begun.dt),
         state,
-        _knowing(flow, key, times.dtype),
+        args,
         saveat=diffrax.SaveAt(
             subs={
                 "frames": diffrax.SubSaveAt(ts=times, fn=Once(watch)),
                 "end": diffrax.SubSaveAt(t1=True, fn=End(flow)),
             },
-            controller_state=plan.dt is None,
+            controller_state=ended is not None or (inside and bool(stops)),
         ),
         stepsize_controller=controller,
         adjoint=ADJOINTS[adjoint](),
-        event=diffrax.Event([NotFinite(), Ended(ended), *inner, *stops]),
+        event=diffrax.Event(events),
         max_steps=plan.max_steps,
         throw=False,
     )
+    depths, states = solution.ts, solution.ys
+    assert depths is not None
+    assert states is not None
+    end = (depths["end"][0], jax.tree.map(lambda leaf: leaf[0], states["end"]))
+    if not (inside and stops):
+        return solution, end
+    last_step = _trail(solution).last
+    assert last_step is not None, "a step that is looked into is remembered"
+    stopped = _status(watch, solution) == Status.stopped
+    return solution, located(solver, moved, args, stops, stopped, last_step, end)
 
 
-def _last(solution: Any) -> PyTree:
-    """The state where a solve ended."""
-    return jax.tree.map(lambda leaf: leaf[0], solution.ys["end"])
+def _trail(solution: Any) -> Trail:
+    """The record that the controller kept of its steps."""
+    return solution.controller_state[-1]
 
 
-def _frames(watch: Watch, state: PyTree, start: Array, times: Array, solution: Any) -> Frames:
+def _frames(
+    watch: Watch, begun: State, times: Float[Array, " time"], solution: Any, end: tuple[Float[Array, ""], PyTree]
+) -> Frames:
     """The frames, NaN where the solve ended before them; one at the start is there even if no step was accepted."""
     frames, reached = solution.ys["frames"], jnp.isfinite(solution.ts["frames"])
-    unseen = ~reached[0] & (times[0] == start)
+    reached = reached & ((times <= end[0]) | (_status(watch, solution) != Status.stopped))
+    unseen = ~reached[0] & (times[0] == begun.depth)
     first = jax.lax.cond(
         unseen,
-        lambda: Once(watch)(start, state, None),
+        lambda: Once(watch)(begun.depth, begun.state, None),
         lambda: jax.tree.map(lambda leaf: leaf[0], frames),
     )
     frames = jax.tree.map(lambda leaf, one: leaf.at[0].set(one), frames, first)
@@ -265,11 +291,13 @@ def _rows(mask: Bool[Array, " time"], leaf: Float[Array, "time ..."]) -> Bool[Ar
     return mask.reshape(-1, *[1] * (leaf.ndim - 1))
 
 
-def _status(flow: AbstractFlow, solution: Any) -> Array:
-    """Why a solve ended, `running` if it reached the end of its times."""
+def _status(watch: Watch, solution: Any) -> Array:
+    """The reason why a solve ended, `running` if it reached the end of its times."""
+    flow, count = watch.flow, len(watch.plan.stop)
     result, results = solution.result, diffrax.RESULTS
     not_finite, _, *others = solution.event_mask
     unsolved, stops = (others[0], others[1:]) if flow.law.iterates else (jnp.asarray(False), others)
+    stops = stops[:count]
     frames, reached = solution.ys["frames"], jnp.isfinite(solution.ts["frames"])
     seen = _finite(jax.tree.map(lambda leaf: jnp.where(_rows(reached, leaf), leaf, 0), frames))
     outcomes = [

@@ -68,6 +68,25 @@ class Ended(eqx.Module):
         return self.ended
 
 
+class Passed(eqx.Module):
+    """The event that ends a chunk: a step has come to its last depth."""
+
+    last: Float[Array, ""]
+
+    def __call__(self, t: Any, y: Any, args: Any, **kwargs: Any) -> Bool[Array, ""]:
+        return t >= self.last
+
+
+class Upto(eqx.Module):
+    """Another event, where a step does not pass a depth."""
+
+    event: Any
+    last: Float[Array, ""]
+
+    def __call__(self, t: Any, y: Any, args: Any, **kwargs: Any) -> Bool[Array, ""]:
+        return self.event(t, y, args, **kwargs) & (t <= self.last)
+
+
 class NotFinite(eqx.Module):
     """The event that ends a solve whose state is no longer a number."""
 

@@ -20,7 +20,7 @@ import tqdm
 from ..integration import Failed, Plan, Status
 from ..record import Damaged, Layout
 from .assembly import assemble
-from .grid import until
+from .grid import span
 from .interruption import listening
 from .journal import Journal
 from .loop import Interrupted
@@ -200,9 +200,10 @@ class Crew:
                 self.journal.log(f"{self.called(member)}: {what}, on {end['host']}, attempt {end['attempts']}")
         count = len(self.ends) + sum(len(piece.members) for piece in self.open)
         under_way = sum(len(piece.members) * self._depth(piece) for piece in self.open)
-        depth = (under_way + len(self.ends) * until(self.plan)) / count
-        self.bar.n = depth / until(self.plan)
-        shown = f"members {len(self.ends)}/{count}, depth {depth:.4g}/{until(self.plan):.4g}"
+        start, until = span(self.plan)
+        depth = (under_way + len(self.ends) * until) / count
+        self.bar.n = (depth - start) / (until - start)
+        shown = f"members {len(self.ends)}/{count}, depth {depth:.4g}/{until:.4g}"
         if shown != self.shown:
             self.shown = shown
             self.bar.set_postfix_str(shown)

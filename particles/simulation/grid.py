@@ -236,6 +236,7 @@ def place(grid: tuple[int, ...], parts: list[tuple[tuple[int, ...], np.ndarray]]
     return filled.reshape(*grid, *shape)
 
 
-def until(plan: Plan) -> float:
-    """The last depth of a plan, or of a batch of plans, which share it."""
-    return float(np.ravel(np.asarray(plan.until))[0])
+def span(plan: Plan) -> tuple[float, float]:
+    """The first depth of a plan and the last, or of a batch of plans, which share them."""
+    start, until = (float(np.ravel(np.asarray(depth))[0]) for depth in (plan.start, plan.until))
+    return start, until

@@ -4,8 +4,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
-
 from ..declaration import described
 from ..dynamics import AbstractFlow
 from ..integration import Plan
@@ -50,7 +48,7 @@ def layout(
 
 def jumps(flow: AbstractFlow, plan: Plan) -> list[float]:
     """The depths up to the last one at which the law jumps, the first hundred of them."""
-    found, t = [], jnp.zeros_like(plan.until)
+    found, t = [], plan.start
     while len(found) < JUMPS and (t := flow.next_jump(t)) <= plan.until:
         found.append(float(t))
     return found

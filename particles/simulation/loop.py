@@ -24,7 +24,7 @@ from ..dynamics import AbstractFlow
 from ..integration import Effort, Failed, Plan, State, Status, advance
 from ..ranks import orphaned
 from ..record import Layout
-from .grid import Batch, Member, batches, place, until
+from .grid import Batch, Member, batches, place, span
 from .interruption import Flag, listening
 from .keeping import AbstractKeeping
 from .mesh import spread
@@ -69,7 +69,8 @@ class Loop:
         self.efforts = np.zeros((len(members), 2), int)
         self.failures: list[str] = []
         name = str(layout.attributes["name"])
-        self.bar = tqdm.tqdm(total=until(plan), desc=name, bar_format=BAR, disable=not progress)
+        first, last = span(plan)
+        self.bar = tqdm.tqdm(initial=first, total=last, desc=name, bar_format=BAR, disable=not progress)
 
     def run(self, flag: Flag | None = None, facts: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Goes to the end of the plan.
@@ -233,14 +234,13 @@ def _advance(
     """A batch one chunk further; the last chunk is filled up by repeating its last depth, so that shapes agree."""
     dtype = batch.state.depth.dtype
     plan = jax.tree.map(lambda leaf: leaf[0], batch.plan) if batch.several else batch.plan
-    depths = plan.depths(max(first - 1, 0), last, dtype)
-    times = depths[1:] if first else depths
+    times = plan.depths(first, last, dtype)
     times = jnp.concatenate([times, jnp.full(chunk - len(times), times[-1], dtype)])
     if batch.several:
-        state, frames, effort = spread(_several, (batch.flow, batch.plan, batch.state), (depths[0], times), devices)
+        state, frames, effort = spread(_several, (batch.flow, batch.plan, batch.state), (times,), devices)
     else:
         flow, merged = (batch.flow, None) if batch.met is None else batch.met.acting(batch.flow)
-        state, frames, effort = advance(flow, batch.plan, batch.state, depths[0], times, merged)
+        state, frames, effort = advance(flow, batch.plan, batch.state, times, merged)
     return state, {name: np.asarray(values) for name, values in frames.items()}, effort
 
 
@@ -255,10 +255,10 @@ def _met(batch: Batch) -> Batch:
 
 
 @eqx.filter_jit
-def _several(flow: AbstractFlow, plan: Plan, state: State, start: Array, times: Array):
+def _several(flow: AbstractFlow, plan: Plan, state: State, times: Array):
     """`advance` for a batch of members, as one program."""
     axis = eqx.if_array(0)
-    return eqx.filter_vmap(advance, in_axes=(axis, axis, axis, None, None))(flow, plan, state, start, times)
+    return eqx.filter_vmap(advance, in_axes=(axis, axis, axis, None))(flow, plan, state, times)
 
 
 def _failures(

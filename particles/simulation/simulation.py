@@ -245,8 +245,7 @@ class Simulation(AbstractExperiment):
         return None
 
     def shrunk(self) -> "Simulation":
-        until = jnp.minimum(self.plan.until, SHRUNK_DEPTH)
-        plan = dataclasses.replace(self.plan, until=until, save=SHRUNK_FRAMES, chunk=3)
+        plan = dataclasses.replace(self.plan.shrunk(SHRUNK_DEPTH, SHRUNK_FRAMES), chunk=3)
         start = shrunk_start(self.start, self.flow.law)
         sweep = {path: values[:SHRUNK_VALUES] for path, values in self.sweep.items()}
         return dataclasses.replace(self, plan=plan, start=start, sweep=sweep)

@@ -143,7 +143,7 @@ class QueryKeyAlignment(AbstractFlowStudy):
         return tuple(found)
 
     def shrunk(self) -> "QueryKeyAlignment":
-        plan = dataclasses.replace(self.plan, until=jnp.minimum(self.plan.until, 1.0), save=2)
+        plan = self.plan.shrunk(1.0, 2)
         return self.small(plan=plan, divergences=self.divergences[1:3] or self.divergences)
 
     def _transported(self, t: Float[Array, ""], x: Float[Array, "n d"]) -> float:

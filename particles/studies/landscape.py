@@ -95,7 +95,7 @@ class Landscape(AbstractFlowStudy):
         )
 
     def shrunk(self) -> "Landscape":
-        plan = dataclasses.replace(self.plan, until=jnp.minimum(self.plan.until, 1.0), save=5)
+        plan = self.plan.shrunk(1.0, 5)
         return self.small(plan=plan, points=4)
 
 

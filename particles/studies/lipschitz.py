@@ -92,7 +92,7 @@ class Lipschitz(AbstractFlowStudy):
 
     @property
     def _layers(self) -> int:
-        return 0 if self.plan.dt is None else round(float(self.plan.until) / float(self.plan.dt))
+        return 0 if self.plan.dt is None else round(float(self.plan.length) / float(self.plan.dt))
 
     def data(self) -> xr.Dataset:
         x0, watched = self.first(), dataclasses.replace(self.plan, watch=(), stop=(), tokens=True)
@@ -205,10 +205,8 @@ class Lipschitz(AbstractFlowStudy):
     def shrunk(self) -> "Lipschitz":
         if self._network:
             few = min(4, self._layers)
-            assert self.plan.dt is not None
-            return self.small(plan=dataclasses.replace(self.plan, until=few * self.plan.dt, save=few))
-        until = jnp.minimum(self.plan.until, 1.0)
-        return self.small(plan=dataclasses.replace(self.plan, until=until, save=4))
+            return self.small(plan=self.plan.shrunk(few * float(self.plan.length) / self._layers, few))
+        return self.small(plan=self.plan.shrunk(1.0, 4))
 
 
 @eqx.filter_jit

@@ -1,6 +1,5 @@
 """At which rates a flow stretches displacements in the long run, and how many of them its symmetries keep at zero."""
 
-import dataclasses
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -87,5 +86,5 @@ class Lyapunov(AbstractFlowStudy):
         )
 
     def shrunk(self) -> "Lyapunov":
-        plan = dataclasses.replace(self.plan, until=jnp.minimum(self.plan.until, 6.0), save=12)
+        plan = self.plan.shrunk(6.0, 12)
         return self.small(plan=plan)

@@ -138,7 +138,7 @@ class MaximumEntropy(AbstractFlowStudy):
         )
 
     def shrunk(self) -> "MaximumEntropy":
-        plan = dataclasses.replace(self.plan, until=jnp.minimum(self.plan.until, 1.0), save=2)
+        plan = self.plan.shrunk(1.0, 2)
         return self.small(plan=plan, normalizers=self.normalizers[:1], competitors=5, steps=2)
 
     def _law(self, normalizer: AbstractNormalizer) -> Attention:

@@ -1,6 +1,5 @@
 """The density of many tokens beside that of infinitely many."""
 
-import dataclasses
 from typing import ClassVar
 
 import jax
@@ -93,7 +92,7 @@ class MeanFieldDensity(AbstractFlowStudy):
         return ("density", "chart")
 
     def shrunk(self) -> "MeanFieldDensity":
-        plan = dataclasses.replace(self.plan, until=jnp.minimum(self.plan.until, 0.5), save=4)
+        plan = self.plan.shrunk(0.5, 4)
         return self.small(plan=plan, clouds=8, modes=12)
 
 

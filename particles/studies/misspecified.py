@@ -163,9 +163,7 @@ class Misspecified(AbstractFlowStudy):
         )
 
     def shrunk(self) -> "Misspecified":
-        small = self.small(
-            draws=2, plan=dataclasses.replace(self.plan, until=jnp.minimum(self.plan.until, 0.5), save=4)
-        )
+        small = self.small(draws=2, plan=self.plan.shrunk(0.5, 4))
         n = len(small.first())
         return dataclasses.replace(small, counts=tuple(count for count in self.counts if 2 * count <= n)[:2] or (1,))
 

@@ -1,6 +1,5 @@
 """A trajectory as the sum of its attention paths."""
 
-import dataclasses
 import string
 from typing import ClassVar
 
@@ -47,7 +46,7 @@ class Paths(AbstractFlowStudy):
     def data(self) -> xr.Dataset:
         x0 = self.first()
         found = paths(self.flow, x0, self.plan, order=self.order, by_head=True)
-        orders, depth = np.arange(self.order + 1), float(self.plan.until)
+        orders, depth = np.arange(self.order + 1), float(self.plan.length)
         lengths = np.array([len(word) for word in found.words])
         remainders = [float(found.remainder(int(k))[-1]) for k in orders]
         size = float(jnp.max(jnp.linalg.norm(found.tokens, axis=2)))
@@ -97,7 +96,7 @@ class Paths(AbstractFlowStudy):
         )
 
     def shrunk(self) -> "Paths":
-        plan = dataclasses.replace(self.plan, until=jnp.minimum(self.plan.until, 1.0), save=5)
+        plan = self.plan.shrunk(1.0, 5)
         return self.small(plan=plan, order=min(self.order, 3))
 
 
