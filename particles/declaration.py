@@ -19,6 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from .stored import Stored
+
+LARGE = 400  # numbers of an array: more are kept in a file
 BOUNDS = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
 _HOLDS = {"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal}
 
@@ -60,6 +63,11 @@ def option(
 ) -> Any:
     """A parameter that shapes the program (a size, a name): static, bounded in the same way."""
     return _field(default, bounds, static=True, converter=converter)
+
+
+def stored(default: Any = dataclasses.MISSING) -> Any:
+    """A parameter that is a file, given by its path and read when the noun is made."""
+    return _field(default, {}, static=True, converter=lambda path: None if path is None else Stored.read(path))
 
 
 def _field(default: Any, bounds: dict[str, float | int], infinite: bool = False, **kind: Any) -> Any:
@@ -193,20 +201,35 @@ def _inner(noun: Any, values: dict[str, Any]) -> Any:
     return values[""] if "" in values else replaced(noun, values)
 
 
-def described(value: Any) -> Any:
+def described(value: Any, file: Callable[[Stored], str] | None = None) -> Any:
     """A noun as plain data, `kind` and every parameter, defaults included: what a config or a manifest can hold.
 
     Absent parameters are left out. Numbers are kept to the last digit.
+
+    Parameters
+    ----------
+    value : the noun.
+    file : what stands for a file that the noun names, or for an array of more than `LARGE` numbers; by default a file's
+        path, and all the numbers.
     """
     if isinstance(value, Declared):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return {"kind": type(value).__name__} | {k: described(v) for k, v in fields.items() if v is not None}
+        strange = [name for name, part in fields.items() if callable(part) and not isinstance(part, Declared)]
+        if strange:
+            raise ValueError(
+                f"`{strange[0]}` of {type(value).__name__} is a function, {fields[strange[0]]!r}, which no record can "
+                "keep: solve takes it; for a record write a class of your own, docs/extending.md"
+            )
+        return {"kind": type(value).__name__} | {k: described(v, file) for k, v in fields.items() if v is not None}
+    if isinstance(value, Stored):
+        return str(value.path) if file is None else file(value)
     if isinstance(value, jax.Array | np.ndarray | np.generic):
-        return np.asarray(value).tolist()
+        numbers = np.asarray(value)
+        return numbers.tolist() if file is None or numbers.size <= LARGE else {"path": file(Stored.of(numbers))}
     if isinstance(value, tuple | list):
-        return [described(entry) for entry in value]
+        return [described(entry, file) for entry in value]
     if isinstance(value, dict):
-        return {key: described(entry) for key, entry in value.items()}
+        return {key: described(entry, file) for key, entry in value.items()}
     return value
 
 

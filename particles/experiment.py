@@ -7,6 +7,7 @@ up. One that claims nothing, a plain simulation, has figures and no verdict.
 import abc
 import dataclasses
 import enum
+import math
 import pathlib
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -33,6 +34,7 @@ class Outcome(enum.Enum):
     fails = "FAILS"
     outside = "outside the assumptions"
     not_converged = "not converged"
+    undefined = "no verdict"
     broken = "BROKEN"
 
 
@@ -56,6 +58,11 @@ class Check:
     sense: Sense = Sense.equal
 
     @property
+    def undefined(self) -> bool:
+        """Whether there is nothing to compare: a number that is none, here or there."""
+        return math.isnan(self.measured) or math.isnan(self.expected)
+
+    @property
     def holds(self) -> bool:
         """Whether the number is as expected; one that is not a number is not."""
         excess = self.measured - self.expected
@@ -63,7 +70,7 @@ class Check:
         return bool(signed <= self.tolerance)
 
     def __str__(self) -> str:
-        mark = "" if self.holds else "   <- FAILS"
+        mark = "" if self.holds else "   <- not defined" if self.undefined else "   <- FAILS"
         line = f"{self.quantity}: {self.measured:.8g} {self.sense.value} {self.expected:.8g}"
         return f"{line} within {self.tolerance:.2g} ({self.reason}){mark}"
 
@@ -91,8 +98,10 @@ class Verdict:
 
     @property
     def undecided(self) -> str:
-        """Why nothing was decided, in words; empty if something was."""
-        return self.broken or self.outside or self.not_converged
+        """The reason why nothing was decided, in words; empty if something was."""
+        lost = [check.quantity for check in self.checks if check.undefined]
+        undefined = f"not defined here: {', '.join(lost)}" if lost else ""
+        return self.broken or self.outside or self.not_converged or undefined
 
     @property
     def told(self) -> str:
@@ -108,7 +117,9 @@ class Verdict:
             return Outcome.outside
         if self.not_converged:
             return Outcome.not_converged
-        return Outcome.holds if self.checks and all(check.holds for check in self.checks) else Outcome.fails
+        if not all(check.holds or check.undefined for check in self.checks) or not self.checks:
+            return Outcome.fails
+        return Outcome.undefined if any(check.undefined for check in self.checks) else Outcome.holds
 
 
 def most(values: Any) -> float:

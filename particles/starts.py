@@ -6,8 +6,6 @@ space. Random starts differ by the key alone.
 
 import abc
 import functools
-import pathlib
-import zipfile
 from typing import ClassVar
 
 import jax
@@ -15,15 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .declaration import Declared, concrete, option, parameter
+from .declaration import Declared, concrete, option, parameter, stored
 from .spaces import AbstractSpace, Euclidean
+from .stored import DataError, Stored
 
 ROUNDING = 8  # units in the last place by which a token on a space may be off it; projecting it would change its bits
-FILE_LIMIT = 4 * 2**30  # bytes a start file may unpack to
-
-
-class DataError(ValueError):
-    """The data handed in, not the way it was asked for, is at fault."""
 
 
 class AbstractStart(Declared):
@@ -156,7 +150,7 @@ class Blobs(AbstractStart):
     Parameters
     ----------
     tokens, dim : how many, in what ambient dimension. Tokens are dealt to the blobs in turn.
-    blobs : how many centers.
+    blobs : how many centers, at most one for each token.
     spread : the standard deviation around a center, in each coordinate.
     centers : the centers, `[blobs d]`; by default drawn from the uniform law of the space, or from the standard
         normal law where it has none. A single blob in Euclidean space is centered at the origin.
@@ -174,6 +168,8 @@ class Blobs(AbstractStart):
     sources: ClassVar[tuple[str, ...]] = ("geshkovski2024dynamic",)
 
     def __check_init__(self):
+        if self.blobs > self.tokens:
+            raise ValueError(f"{self.tokens} tokens do not fill {self.blobs} blobs: give as many, or fewer `blobs`")
         if self.centers is not None and self.centers.shape != (self.blobs, self.dim):
             raise ValueError(
                 f"`centers` of Blobs needs shape (blobs, dim) = {(self.blobs, self.dim)}; got {self.centers.shape}"
@@ -240,7 +236,8 @@ class Given(AbstractStart):
 
     Parameters
     ----------
-    path : the file. In a config it is relative to the config and stays within its folder.
+    path : the file, read once, when the start is made. In a config it is relative to the config and stays within its
+        folder.
     name : which array of an `.npz` file; may be left out if there is one.
 
     Raises
@@ -254,22 +251,25 @@ class Given(AbstractStart):
     harris2020array.
     """
 
-    path: str = option()
+    path: Stored = stored()
     name: str | None = option(None)
     sources: ClassVar[tuple[str, ...]] = ("harris2020array",)
 
-    def __call__(self, space: AbstractSpace, key: PRNGKeyArray) -> Float[Array, "n d"]:
-        rows = _read(pathlib.Path(self.path), self.name)
-        if rows.ndim != 2 or rows.size == 0 or not np.issubdtype(rows.dtype, np.number) or np.iscomplexobj(rows):
+    def __check_init__(self):
+        rows, place = self.path.array(self.name), self.path.path
+        if rows.ndim != 2 or rows.size == 0 or rows.dtype.kind not in "fiub":
             raise DataError(
-                f"{self.path}: expected real numbers of shape (tokens, dim); got {rows.dtype} of shape {rows.shape}"
+                f"{place}: expected real numbers of shape (tokens, dim); got {rows.dtype} of shape {rows.shape}"
             )
         bad = np.argwhere(~np.isfinite(rows))
         if len(bad):
             token, coordinate = bad[0]
             raise DataError(
-                f"{self.path}: {len(bad)} numbers are not finite, the first at token {token}, coordinate {coordinate}"
+                f"{place}: {len(bad)} numbers are not finite, the first at token {token}, coordinate {coordinate}"
             )
+
+    def __call__(self, space: AbstractSpace, key: PRNGKeyArray) -> Float[Array, "n d"]:
+        rows = self.path.array(self.name)
         x = jnp.asarray(rows, float)
         space.check_dim(x.shape[1])
         on_space = space.project(x)
@@ -278,45 +278,10 @@ class Given(AbstractStart):
         if not np.all(off < 1e-4):
             worst = int(np.argmax(np.where(np.isnan(off), np.inf, off)))
             raise DataError(
-                f"{self.path}: token {worst} does not lie on the {type(space).__name__} "
+                f"{self.path.path}: token {worst} does not lie on the {type(space).__name__} "
                 f"(off by {off[worst]:.3g} of its size). Project the rows before saving them."
             )
         return jnp.where(off[:, None] > ROUNDING * jnp.finfo(x.dtype).eps, on_space, x)
-
-
-def _read(path: pathlib.Path, name: str | None) -> np.ndarray:
-    """The array of a start file, its size looked at before anything is allocated."""
-    try:
-        if path.stat().st_size > FILE_LIMIT:
-            raise DataError(f"{path}: larger than {FILE_LIMIT / 2**30:.0f} GiB")
-        if path.suffix == ".csv":
-            return np.loadtxt(path, delimiter=",", ndmin=2)
-        if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False, mmap_mode="r")
-        if path.suffix == ".npz":
-            return _member(path, name)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: cannot be read as an array of numbers: {_plainly(error)}") from error
-    raise DataError(f"{path}: expected a file ending in .npy, .npz or .csv")
-
-
-def _member(path: pathlib.Path, name: str | None) -> np.ndarray:
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > FILE_LIMIT:
-        raise DataError(f"{path}: unpacks to {unpacked / 2**30:.1f} GiB, more than {FILE_LIMIT / 2**30:.0f}")
-    with np.load(path, allow_pickle=False) as archive:
-        chosen = name if name is not None else archive.files[0] if len(archive.files) == 1 else None
-        if chosen not in archive.files:
-            raise DataError(f"{path}: holds the arrays {archive.files}; say which with `name` (got {name!r})")
-        return archive[chosen]
-
-
-def _plainly(error: Exception) -> str:
-    """What a reader of files says, without its advice to trust the file."""
-    return "it holds objects, or no array" if "pickle" in str(error) else str(error)
 
 
 def _complement_of_ones(n: int) -> Float[Array, "n n-1"]:

@@ -24,10 +24,10 @@ from .experiment import AbstractExperiment, Check, Verdict
 from .integration import Failed
 from .record import Record, keep, open_record
 from .record.lock import writing
-from .simulation.identity import foreign_code, start_digest, with_files
+from .simulation.identity import foreign_code
 from .simulation.journal import Journal
 from .simulation.layout import phrase
-from .simulation.making import check_vacant
+from .simulation.making import check_vacant, keeper
 
 if TYPE_CHECKING:
     import xarray
@@ -74,7 +74,7 @@ class AbstractStudy(AbstractExperiment):
 
     def identity(self) -> str:
         """A hash of all that the numbers depend on: the parameters, the code that computes, and its libraries."""
-        content = with_files(described(self), start_digest)
+        content = described(self, lambda file: file.digest)
         code = [machine.code_digest(), foreign_code(self), _package_digest(type(self)), machine.libraries()]
         return hashlib.sha256(json.dumps([content, *code], sort_keys=True).encode()).hexdigest()
 
@@ -104,7 +104,7 @@ class AbstractStudy(AbstractExperiment):
         directory.mkdir(parents=True, exist_ok=True)
         with writing(directory):
             facts = {"name": self.label, "identity": self.identity(), "sources": list(sources_of(self))}
-            journal = Journal(directory, facts, self.config)
+            journal = Journal(directory, facts, lambda: tomli_w.dumps(described(self, keeper(directory))))
             if journal.status == "failed":
                 raise Failed(journal.reason)
             if journal.status != "done":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 import pathlib
 import subprocess
 import sys
@@ -214,6 +215,17 @@ def test_checks(measured, sense, holds):
 
 def test_a_verdict_without_a_number_does_not_hold():
     assert pt.Verdict("nothing", ()).outcome is pt.Outcome.fails
+
+
+def test_a_number_that_is_none_is_not_judged():
+    """Neither found true nor false, whichever of the two is not defined; a number that is wrong counts all the same."""
+    right, wrong = pt.Check("x", 1.0, 1.0, 0.1, ""), pt.Check("x", 2.0, 1.0, 0.1, "")
+    lost = [pt.Check("share", *numbers, 0.1, "") for numbers in ((math.nan, 1.0), (1.0, math.nan))]
+    for one in lost:
+        verdict = pt.Verdict("claim", (), (right, one))
+        assert verdict.outcome is pt.Outcome.undefined and "not defined here: share" in verdict.told
+        assert "FAILS" not in str(one)
+        assert pt.Verdict("claim", (), (wrong, one)).outcome is pt.Outcome.fails
 
 
 def test_names():

@@ -101,7 +101,7 @@ def rebuilt(noun: Declared) -> Declared:
                 content["flow"]["space"] = {"kind": "Sphere"}
             return found(config.build(content))
     if isinstance(noun, dynamics.AbstractFlow | noise.AbstractNoise):
-        plan |= {"dt": 0.1, "solver": "Layers" if isinstance(noun, dynamics.Layers) else "Euler"}
+        plan |= {"dt": 0.1, "solver": "Layers" if isinstance(noun, dynamics.Layers) else "Euler", "save": 10}
         noisy = {**content["flow"], "kind": "NoisyFlow", "noise": described(noun)}
         content["flow"] = described(noun) if isinstance(noun, dynamics.AbstractFlow) else noisy
         flow = config.build(content).flow

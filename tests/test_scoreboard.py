@@ -15,6 +15,7 @@ from particles.scoreboard import Row
 
 GOOD = pt.Check("slope", 1.01, 1.0, 0.05, "noise")
 BAD = pt.Check("bound", 2.0, 1.0, 0.0, "an inequality", pt.Sense.at_most)
+LOST = pt.Check("slope", float("nan"), 1.0, 0.1, "")
 
 
 def row(name, *checks, **words):
@@ -40,6 +41,7 @@ def test_a_table_has_a_line_for_every_number():
 def test_what_counts_as_good():
     assert scoreboard.good([row("a", GOOD), row("b", outside="x")])
     assert not scoreboard.good([row("a", GOOD, BAD)])
+    assert not scoreboard.good([row("a", GOOD, LOST)]) and not scoreboard.good([row("a", LOST)], control=True)
     assert not scoreboard.good([row("a", not_converged="x")]) and not scoreboard.good([row("a", broken="x")])
     assert scoreboard.good([row("a", BAD)], control=True) and not scoreboard.good([row("a", GOOD)], control=True)
     assert "fails, as it must" in scoreboard.table([row("a", BAD)], control=True)
@@ -47,10 +49,9 @@ def test_what_counts_as_good():
 
 
 def test_results_are_json_also_where_numbers_are_none():
-    lost = pt.Check("slope", float("nan"), 1.0, 0.1, "")
-    content = json.loads(json.dumps(scoreboard.results([row("a", lost)], True, False), allow_nan=False))
+    content = json.loads(json.dumps(scoreboard.results([row("a", LOST)], True, False), allow_nan=False))
     [claim] = content["claims"]
-    assert claim["outcome"] == "fails" and claim["checks"][0]["measured"] == "nan" and content["fast"]
+    assert claim["outcome"] == "undefined" and claim["checks"][0]["measured"] == "nan" and content["fast"]
 
 
 def test_a_page_has_a_section_for_every_claim(tmp_path):

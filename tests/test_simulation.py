@@ -171,7 +171,7 @@ def test_from_tokens_at_hand(tmp_path):
     record = pt.simulate(attention_flow(), x0, PLAN, tmp_path / "run", progress=False)
     np.testing.assert_allclose(record.dataset.tokens[0], x0, atol=1e-15)
     assert pt.simulate(attention_flow(), x0, PLAN, tmp_path / "run", progress=False).status == "done"
-    with pytest.raises(ValueError, match="another start"):
+    with pytest.raises(ValueError, match="another run"):
         pt.simulate(attention_flow(), x0[::-1], PLAN, tmp_path / "run", progress=False)
     with pytest.raises(ValueError, match="all four"):
         pt.simulate(attention_flow(), x0)
@@ -191,7 +191,8 @@ def test_a_start_file_is_kept_and_part_of_the_identity(tmp_path):
     )
     before = simulation.identity()
     np.save(file, on_sphere(6, seed=1))
-    assert simulation.identity() != before
+    assert simulation.identity() == before  # the file was read when the start was made
+    assert dataclasses.replace(simulation, start=Given(str(file))).identity() != before
 
 
 def test_too_large_a_run_is_refused_with_what_would_fit(tmp_path, monkeypatch):

@@ -59,7 +59,7 @@ def _exit_code(error: BaseException) -> int | None:
     from ..integration import Failed
     from ..record import Damaged, Locked
     from ..simulation import Interrupted, Unfinished
-    from ..starts import DataError
+    from ..stored import DataError
 
     if isinstance(error, OSError):
         return DISK if error.errno in NO_ROOM else USAGE

@@ -13,9 +13,10 @@ from ..declaration import Declared, family, nearest
 from ..experiment import AbstractExperiment
 from ..simulation import Simulation
 from ..simulation.grid import dimensions, with_value
+from ..stored import DataError, confined
 from .faults import ConfigError, in_words
 from .models import experiments, fields_of, known, rebuild
-from .reading import anchored, as_json, overridden, read
+from .reading import as_json, overridden, read
 
 
 def load(path: str | pathlib.Path, overrides: Iterable[str] = ()) -> AbstractExperiment:
@@ -35,10 +36,10 @@ def load(path: str | pathlib.Path, overrides: Iterable[str] = ()) -> AbstractExp
     where = path.name
     content = read(path)
     faults = [fault for override in overrides for fault in overridden(content, override)]
-    faults += anchored(content, path.parent.resolve(), "")
     if faults:
         raise ConfigError(where, faults)
-    return build(content, where)
+    with confined(path.parent):
+        return build(content, where)
 
 
 def build(content: dict[str, Any], where: str = "config") -> AbstractExperiment:
@@ -81,7 +82,7 @@ def _built(content: dict[str, Any], where: str) -> AbstractExperiment:
     try:
         experiment = experiments(_meant(kind)).validate_json(as_json(plain), strict=True)
     except pydantic.ValidationError as error:
-        raise ConfigError(where, in_words(error, plain)) from None
+        raise _refusal(where, [error], in_words(error, plain)) from None
     if not isinstance(experiment, Simulation):
         return experiment
     faults = _figure_faults(experiment.figures)
@@ -89,6 +90,17 @@ def _built(content: dict[str, Any], where: str) -> AbstractExperiment:
     if faults or sweep_faults:
         raise ConfigError(where, [*faults, *sweep_faults])
     return experiment
+
+
+def _refusal(where: str, errors: Iterable[ValueError], faults: list[str]) -> ValueError:
+    """The error for some faults: of the data, where all that is wrong is in the files that a config names."""
+    causes: list[Any] = []
+    for error in errors:
+        details = error.errors() if isinstance(error, pydantic.ValidationError) else [{"ctx": {"error": error}}]
+        causes += [detail.get("ctx", {}).get("error") for detail in details]
+    if causes and all(isinstance(cause, DataError) for cause in causes):
+        return DataError("\n".join(f"{where}: {fault}" for fault in faults))
+    return ConfigError(where, faults)
 
 
 def schema() -> dict[str, Any]:
@@ -116,14 +128,18 @@ def _figure_faults(names: tuple[str, ...]) -> list[str]:
 def _with_sweep(simulation: Simulation, sweep: Any) -> tuple[Simulation, list[str]]:
     if not isinstance(sweep, dict):
         return simulation, [f'sweep: expected a table of lists, "flow.law.score.beta" = [1.0, 4.0]; got {sweep!r}']
-    faults, values = [], {}
+    faults, values, data = [], {}, []
     for path, given in _flat(sweep).items():
         try:
             values[path] = _swept(simulation, path, given)
+        except DataError as error:
+            data.append(str(error))
         except ConfigError as error:
             faults += error.faults
         except ValueError as error:
             faults.append(f"sweep.{path}: {error}")
+    if data and not faults:
+        raise DataError("\n".join(data))
     if not faults:
         try:
             dimensions(values, [seen.name for seen in simulation.plan.watch])
@@ -137,15 +153,15 @@ def _flat(sweep: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Swept values by path, whether the path was written as one quoted key or as nested tables."""
     flat = {}
     for key, value in sweep.items():
-        nested = isinstance(value, dict) and set(value) != {"count"}
+        nested = isinstance(value, dict) and value and set(value) != {"count"}
         flat |= _flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
     return flat
 
 
 def _swept(simulation: Simulation, path: str, given: Any) -> tuple[Any, ...]:
     if isinstance(given, dict):
-        count = given["count"]
-        if path != "seed" or not isinstance(count, int) or count < 1:
+        count = given.get("count")
+        if path != "seed" or not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ValueError(f"{{count = n}}, n at least 1, is for `seed` only; got {given!r}. Give a list of values.")
         return tuple(range(simulation.seed, simulation.seed + count))
     if not isinstance(given, list) or not given:
@@ -153,17 +169,19 @@ def _swept(simulation: Simulation, path: str, given: Any) -> tuple[Any, ...]:
     annotation = _annotation(simulation, path.split("."))
     adapter = pydantic.TypeAdapter(annotation)
     rebuild(adapter)
-    values, faults = [], []
+    values, faults, errors = [], [], []
     for k, value in enumerate(given):
         try:
             values.append(adapter.validate_json(json.dumps(value, default=str), strict=True))
             with_value(simulation, path, values[-1])
         except pydantic.ValidationError as error:
+            errors.append(error)
             faults += in_words(error, value, f"sweep.{path}[{k}]")
         except ValueError as error:
+            errors.append(error)
             faults.append(f"sweep.{path}[{k}]: {error}")
     if faults:
-        raise ConfigError("sweep", faults)
+        raise _refusal("sweep", errors, faults)
     return tuple(values)
 
 

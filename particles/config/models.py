@@ -6,11 +6,13 @@ import types
 import typing
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import pydantic
 
 from ..declaration import Declared, family, given_name, is_abstract, summary
 from ..experiment import AbstractExperiment
 from ..simulation import Simulation
+from ..stored import DataError, Stored
 
 
 def experiments(among: type[AbstractExperiment]) -> pydantic.TypeAdapter:
@@ -134,16 +136,51 @@ def fields_of(cls: type) -> dict[str, tuple[Any, Any]]:
 
 def _plain(hint: Any, bounds: dict[str, Any], infinite: bool) -> Any:
     """What a config may hold where a class has a given annotation."""
+    alternatives = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if any(hasattr(one, "dim_str") and one.dim_str.split() for one in alternatives):  # more than a number: or in a file
+        numbers: Any = typing.Union[tuple(_written(one, bounds, infinite) for one in alternatives)]  # noqa: UP007
+        either: Any = typing.Union[Annotated[_File, pydantic.Tag("file")], Annotated[numbers, pydantic.Tag("numbers")]]  # noqa: UP007
+        return Annotated[either, pydantic.Discriminator(_place_of_numbers)]
+    return _written(hint, bounds, infinite)
+
+
+class _ArrayFile(pydantic.BaseModel):
+    """A file that holds an array, and which of its arrays."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+    path: str
+    name: str | None = None
+
+
+def _read(file: _ArrayFile) -> np.ndarray:
+    numbers = Stored.read(file.path).array(file.name)
+    if numbers.dtype.kind not in "fiub":
+        raise DataError(f"{file.path}: expected real numbers; got {numbers.dtype}")
+    return np.asarray(numbers, float)
+
+
+_File = Annotated[_ArrayFile, pydantic.AfterValidator(_read)]
+
+
+def _place_of_numbers(value: Any) -> str:
+    """Where an array stands: in a file, or in the config."""
+    return "file" if isinstance(value, dict) and "path" in value and "kind" not in value else "numbers"
+
+
+def _written(hint: Any, bounds: dict[str, Any], infinite: bool) -> Any:
+    """A value that a config writes out where a class has a given annotation."""
     number = Annotated[float, pydantic.Field(allow_inf_nan=infinite, **bounds)]
     if hasattr(hint, "dim_str"):  # an array: a number, or lists of lists of numbers
         return functools.reduce(lambda inner, _: list[inner], hint.dim_str.split(), number)
+    if hint is Stored:
+        return Annotated[str, pydantic.AfterValidator(Stored.read)]
     if hint is float:
         return number
     if hint is int:
         return Annotated[int, pydantic.Field(**bounds)]
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return typing.Union[tuple(_plain(argument, bounds, infinite) for argument in arguments)]  # noqa: UP007
+        return typing.Union[tuple(_written(argument, bounds, infinite) for argument in arguments)]  # noqa: UP007
     if origin is tuple:
         return tuple[_plain(arguments[0], bounds, infinite), ...]
     if isinstance(hint, type) and issubclass(hint, Declared):

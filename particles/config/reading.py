@@ -1,4 +1,4 @@
-"""From a file and a few overrides to plain data: what TOML is refused, where its start files may lie."""
+"""From a file and a few overrides to plain data: what TOML is refused."""
 
 import json
 import pathlib
@@ -65,22 +65,3 @@ def overridden(content: dict[str, Any], override: str) -> list[str]:
         else:
             node = node[key] if isinstance(node, list) else node.setdefault(key, {})
     return []
-
-
-def anchored(node: Any, root: pathlib.Path, place: str) -> list[str]:
-    """Makes the paths of start files absolute, in place; returns faults for those that leave the config's folder."""
-    if isinstance(node, list):
-        return [fault for k, entry in enumerate(node) for fault in anchored(entry, root, f"{place}[{k}]")]
-    if not isinstance(node, dict):
-        return []
-    faults = []
-    if node.get("kind") == "Given" and isinstance(node.get("path"), str):
-        path = (root / node["path"]).resolve()
-        if path.is_relative_to(root):
-            node["path"] = str(path)
-        else:
-            faults = [
-                f"{place}.path: {node['path']!r} lies outside the config's folder; put the file beside the config"
-            ]
-    inner = [fault for key, entry in node.items() for fault in anchored(entry, root, f"{place}.{key}".lstrip("."))]
-    return faults + inner

@@ -84,11 +84,11 @@ class Plan(Declared):
     kidger2021on, for the solvers.
     """
 
-    until: Float[Array, ""] = parameter()
+    until: Float[Array, ""] = parameter(gt=0)
     save: int | tuple[float, ...] = option(100, converter=_frames, gt=0)
     watch: tuple[AbstractObservable, ...] = eqx.field(converter=_observables, default=())
     solver: str = option("Tsit5")
-    rtol: Float[Array, ""] = parameter(1e-6, gt=0)
+    rtol: Float[Array, ""] = parameter(1e-6, gt=0, lt=1)
     atol: Float[Array, ""] = parameter(1e-9, gt=0)
     dt: Float[Array, ""] | None = parameter(None, gt=0)
     stop: tuple[AbstractStop, ...] = eqx.field(converter=_stops, default=())
@@ -96,7 +96,7 @@ class Plan(Declared):
     tokens: bool | int = option(True)
     chunk: int = option(10, ge=1)
     max_steps: int = option(100_000, ge=1)
-    start: Float[Array, ""] = parameter(0.0)
+    start: Float[Array, ""] = parameter(0.0, ge=0)
     sources: ClassVar[tuple[str, ...]] = ("kidger2021on",)
 
     def __check_init__(self):

@@ -1,15 +1,11 @@
-"""What a run's numbers depend on beside its parameters: the content of start files, and code from elsewhere."""
+"""Code from elsewhere, on which a run's numbers depend beside its parameters."""
 
 import dataclasses
 import hashlib
 import inspect
 import pathlib
-from collections.abc import Callable
-from typing import Any
 
 from ..declaration import Declared
-from ..record.files import digest
-from ..starts import DataError, Given
 
 
 def foreign_code(noun: Declared) -> list[str]:
@@ -60,27 +56,3 @@ def _source(cls: type) -> str:
         methods = [vars(cls)[name] for name in sorted(vars(cls)) if inspect.isfunction(vars(cls)[name])]
         code = b"".join(m.__code__.co_code + repr(m.__code__.co_consts).encode() for m in methods)
     return hashlib.sha256(code).hexdigest()[:16]
-
-
-def start_digest(path: pathlib.Path) -> str:
-    """The hash of a start file.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read.
-    """
-    try:
-        return digest(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def with_files(content: Any, file: Callable[[pathlib.Path], str]) -> Any:
-    """Plain data of a config with every path of a start file replaced by `file(path)`."""
-    if isinstance(content, dict):
-        content = {key: with_files(value, file) for key, value in content.items()}
-        if content.get("kind") == Given.__name__ and "path" in content:
-            content["path"] = file(pathlib.Path(content["path"]))
-        return content
-    return [with_files(value, file) for value in content] if isinstance(content, list) else content

@@ -68,6 +68,8 @@ def caption(content: Mapping[str, Any]) -> str:
 
 def phrase(node: Any) -> str:
     """Plain data of a noun in a few words: its kind, and its parameters in brackets."""
+    if isinstance(node, dict) and "kind" not in node:
+        return f"[{node['path']}]"
     if isinstance(node, dict):
         inside = ", ".join(f"{key} {phrase(value)}" for key, value in node.items() if key != "kind")
         return f"{node['kind']}({inside})" if inside else str(node["kind"])

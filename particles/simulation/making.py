@@ -15,10 +15,11 @@ from ..record import Record, open_record
 from ..record.files import replace
 from ..record.lock import writing
 from ..record.writer import CONFIG, MANIFEST
+from ..stored import Stored
 from ..summation.devices import devices
 from . import grid
 from .grid import Member
-from .identity import foreign_modules, start_digest
+from .identity import foreign_modules
 from .journal import Journal
 from .keeping import Keeping, Together
 from .loop import Interrupted
@@ -75,8 +76,9 @@ def _led(
         needed.check(directory)
         directory.mkdir(parents=True, exist_ok=True)
         with writing(directory):
-            keep = functools.partial(_kept, directory)
-            journal = Journal(directory, subject.facts(needed.summations), lambda: subject.config_text(keep))
+            journal = Journal(
+                directory, subject.facts(needed.summations), lambda: subject.config_text(keeper(directory))
+            )
             if journal.status in ("done", "failed"):
                 clear(directory)
             if journal.status == "failed":
@@ -147,9 +149,11 @@ def check_vacant(directory: pathlib.Path) -> None:
         raise ValueError(f"{directory} is not a run directory and not empty ({strange[0]}, ...); choose another path")
 
 
-def _kept(directory: pathlib.Path, path: pathlib.Path) -> str:
-    """Keeps a start file in the run directory, and returns its name there, which tells its content."""
-    kept = directory / f"given-{start_digest(path)[:10]}{path.suffix}"
-    if not kept.exists():
-        replace(kept, path.read_bytes())
-    return kept.name
+def keeper(directory: pathlib.Path) -> Callable[[Stored], str]:
+    """A function that keeps files in a run directory and returns their names there, which tell their content."""
+
+    def kept(file: Stored) -> str:
+        replace(directory / file.name, file.content)
+        return file.name
+
+    return kept

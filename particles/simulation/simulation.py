@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
 import json
 import pathlib
 import re
@@ -15,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tomli_w
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from .. import machine
 from ..declaration import described, option, sources_of
@@ -24,17 +23,16 @@ from ..experiment import AbstractExperiment, Verdict
 from ..integration import Plan, checked
 from ..laws import AbstractLaw
 from ..record import Layout, Record
-from ..record.files import replace
-from ..record.writer import MANIFEST
 from ..starts import AbstractStart, Given
+from ..stored import Stored
 from ..summation import AbstractSummation
 from .budget import STAGES, Budget, budget
 from .grid import Dimension, Member, combinations, dimensions
-from .identity import foreign_code, start_digest, with_files
+from .identity import foreign_code
 from .keeping import AbstractKeeping
 from .layout import caption, jumps, layout
 from .loop import Loop
-from .making import check_vacant, made
+from .making import made
 from .mesh import Mesh
 from .worker import Worker
 
@@ -85,6 +83,8 @@ class Simulation(AbstractExperiment):
             raise ValueError(f"`precision` must be 'float64' or 'float32'; got {self.precision!r}")
         self.plan.check_flow(self.flow)
         check_start(self.start, self.flow)
+        for path, values in self.sweep.items():
+            _check_files(self, path, values)
 
     @property
     def dimensions(self) -> tuple[Dimension, ...]:
@@ -122,16 +122,12 @@ class Simulation(AbstractExperiment):
 
     def identity(self) -> str:
         """A hash of all that the numbers depend on: the config, start files' content, the code that computes."""
-        content: dict[str, Any] = self.content(start_digest)
+        content: dict[str, Any] = described(self, lambda file: file.digest)
         content |= {"figures": None, "name": None, "mesh": None}
         content["sweep"] = list(content["sweep"].items())  # the order of a sweep is that of the record's dimensions
         doubles = self.precision == "float64" or jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
         text = json.dumps([content, doubles, machine.code_digest(), foreign_code(self)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
-
-    def content(self, file: Callable[[pathlib.Path], str] = str) -> dict[str, Any]:
-        """The resolved config as plain data, every path of a start file replaced by `file(path)`."""
-        return with_files(described(self), file)
 
     def directory(self, root: pathlib.Path) -> pathlib.Path:
         return root / f"{self.name}-{self.identity()[:10]}"
@@ -181,7 +177,7 @@ class Simulation(AbstractExperiment):
         attributes = {
             "name": self.name,
             "space": space["kind"],
-            "caption": caption(self.content(lambda path: path.name)),
+            "caption": caption(described(self, lambda file: file.path.name)),
             "sources": ", ".join(sources_of(self)),
         }
         attributes |= {"radius": space["radius"]} if "radius" in space else {}
@@ -234,9 +230,9 @@ class Simulation(AbstractExperiment):
     def config(self) -> str:
         return self.config_text()
 
-    def config_text(self, file: Callable[[pathlib.Path], str] = str) -> str:
-        """The resolved config with every path of a start file replaced by `file(path)`."""
-        return tomli_w.dumps(self.content(file))
+    def config_text(self, file: Callable[[Stored], str] | None = None) -> str:
+        """The resolved config; `file` keeps files that it names, and large arrays, and returns their names."""
+        return tomli_w.dumps(described(self, file))
 
     def figure_kinds(self) -> tuple[str, ...]:
         return self.figures
@@ -257,6 +253,19 @@ def check_name(name: str) -> None:
         raise ValueError(f"`name` must be letters, digits, `.`, `_` or `-`, at most 80; got {name!r}")
 
 
+def _check_files(simulation: Simulation, path: str, values: Sequence[Any]) -> None:
+    """Raises ValueError for swept files that are given by their paths, and would be read again for every member."""
+    parent, _, name = path.rpartition(".")
+    owner: Any = simulation
+    for step in parent.split("."):
+        known = isinstance(owner, tuple) and step.isdigit() and int(step) < len(owner)
+        owner = owner[int(step)] if known else getattr(owner, step, None)
+    named = [value for value in values if isinstance(value, str | pathlib.Path)]
+    if isinstance(getattr(owner, name, None), Stored) and named:
+        kind = type(owner).__name__
+        raise ValueError(f"sweep.{path}: sweep over `{parent}`, with {kind}({str(named[0])!r}) for each file")
+
+
 def check_start(start: AbstractStart, flow: AbstractFlow) -> None:
     """Raises ValueError if the flow cannot move as many tokens, or not in that dimension; starts from files may be."""
     tokens, dim = getattr(start, "tokens", None), getattr(start, "dim", None)
@@ -273,14 +282,14 @@ def shrunk_start(start: Any, law: AbstractLaw) -> Any:
         return start
     try:
         law.check_tokens(min(start.tokens, SHRUNK_TOKENS), start.dim)
-    except ValueError:  # a law that is made for this number of tokens
+        return dataclasses.replace(start, tokens=min(start.tokens, SHRUNK_TOKENS))
+    except ValueError:  # a law, or a start, that is made for this number of tokens
         return start
-    return dataclasses.replace(start, tokens=min(start.tokens, SHRUNK_TOKENS))
 
 
 def simulate(
     subject: Simulation | AbstractFlow,
-    x0: Float[Array, "n d"] | None = None,
+    x0: ArrayLike | None = None,
     plan: Plan | None = None,
     path: str | pathlib.Path | None = None,
     *,
@@ -345,18 +354,9 @@ def simulate(
     return made(subject, directory, workers, executor, resume, progress)
 
 
-def _from_tokens(flow: AbstractFlow, x0: Float[Array, "n d"], plan: Plan, directory: pathlib.Path) -> Simulation:
+def _from_tokens(flow: AbstractFlow, x0: ArrayLike, plan: Plan, directory: pathlib.Path) -> Simulation:
     """A simulation that starts from tokens at hand: they are kept as a file of the run directory."""
     tokens = np.asarray(checked(flow, x0, plan))
-    check_vacant(directory)
-    buffer = io.BytesIO()
-    np.save(buffer, tokens)
-    start = directory / f"given-{hashlib.sha256(buffer.getvalue()).hexdigest()[:10]}.npy"
-    if not start.exists():
-        if (directory / MANIFEST).exists():
-            raise ValueError(f"{directory} holds a run from another start; choose another path")
-        directory.mkdir(parents=True, exist_ok=True)
-        replace(start, buffer.getvalue())
     name = re.sub(r"[^A-Za-z0-9._-]", "-", directory.resolve().name).lstrip("._-")[:80] or "run"
     precision = "float64" if tokens.dtype == np.float64 else "float32"
-    return Simulation(Given(str(start)), flow, plan, name=name, precision=precision)
+    return Simulation(Given(Stored.of(tokens)), flow, plan, name=name, precision=precision)

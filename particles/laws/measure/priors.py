@@ -1,7 +1,5 @@
 """How well a row sees a column: densities for pairs, given, by species or by distance of indices."""
 
-import functools
-import pathlib
 from typing import ClassVar, Literal
 
 import jax
@@ -9,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ...declaration import concrete, option, parameter
+from ...declaration import concrete, option, parameter, stored
+from ...stored import DataError, Stored
 from .base import AbstractFactor, log, offset_of
 
 
@@ -21,14 +20,16 @@ class Given(AbstractFactor):
     Parameters
     ----------
     matrix : M, not negative, `[n m]`.
-    path : of a .npy file that holds it, in place of `matrix`. It is never unpickled.
+    path : of a file that holds it, in place of `matrix`: `.npy`, `.npz` of one array or `.csv`. It is read once, when
+        the measure is made; nothing in it is executed.
     logarithmic : whether the numbers are logarithms of densities; -inf then hides.
 
     Raises
     ------
     ValueError
-        If both or none of `matrix` and `path` are given, the file holds no such matrix, the shape is not that of the
-        pairs, or a density is negative.
+        If both or none of `matrix` and `path` are given, the shape is not that of the pairs, or a density is negative.
+    DataError
+        If the file cannot be read.
 
     Source
     ------
@@ -37,7 +38,7 @@ class Given(AbstractFactor):
 
     traits: ClassVar[frozenset[str]] = frozenset({"masked", "graded"})
     matrix: Float[Array, "_n _m"] | None = parameter(None, infinite=True)
-    path: str | None = option(None)
+    path: Stored | None = stored(None)
     logarithmic: bool = option(False)
     sources: ClassVar[tuple[str, ...]] = ("shi2021sparsebert",)
 
@@ -46,7 +47,7 @@ class Given(AbstractFactor):
             given = "neither" if self.path is None else "both"
             raise ValueError(f"Given needs one of `matrix` and `path`; got {given}")
         if self.path is not None:
-            self._check(_stored(self.path), self.path)
+            self._check(_numbers(self.path), str(self.path.path))
         elif (numbers := concrete(self.matrix)) is not None:
             self._check(numbers, "`matrix` of Given")
 
@@ -64,7 +65,10 @@ class Given(AbstractFactor):
             raise ValueError(f"Given has a matrix of shape {shape}, but there are {n} x {m} pairs")
 
     def _densities(self) -> Float[Array, "_n _m"]:
-        return jnp.asarray(_stored(str(self.path))) if self.matrix is None else self.matrix
+        if self.path is not None:
+            return jnp.asarray(_numbers(self.path))
+        assert self.matrix is not None, "one of the two is given"
+        return self.matrix
 
     def _check(self, numbers: np.ndarray, what: str) -> None:
         if numbers.ndim != 2:
@@ -231,13 +235,12 @@ class RelaxedMask(AbstractFactor):
         return jax.nn.log_sigmoid(logits / self.temperature)
 
 
-@functools.lru_cache(maxsize=8)
-def _stored(path: str) -> np.ndarray:
+def _numbers(file: Stored) -> np.ndarray:
     """The numbers of a file, as floats."""
-    try:
-        return np.asarray(np.load(pathlib.Path(path), allow_pickle=False), float)
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"{path}: is not a readable .npy file of numbers: {error}") from error
+    numbers = file.array()
+    if numbers.dtype.kind not in "fiub":
+        raise DataError(f"{file.path}: expected real numbers; got {numbers.dtype}")
+    return np.asarray(numbers, float)
 
 
 def _banded(values: Float[Array, " w"], offset: Int[Array, "r c"], beyond: float) -> Float[Array, "r c"]:
