@@ -29,31 +29,41 @@ def multihead(
 
     Parameters
     ----------
-    query, key, value : the projections of all heads, one below the other, `[heads * k, d]`.
-    output : of all heads, side by side, `[d, heads * k]`.
+    query, key : the projections of all heads, one below the other, `[heads * k, d]`.
+    value : of all heads in the same way, with a width of their own, `[heads * v, d]`.
+    output : of all heads, side by side, `[d, heads * v]`.
     heads : how many there are.
     beta : inverse temperature; by default 1/sqrt(k).
 
     Raises
     ------
     ValueError
-        If the width is not a multiple of the number of heads.
+        If the matrices do not meet, or a width is not a multiple of the number of heads.
 
     Source
     ------
     vaswani2017attention.
     """
     query, key, value, output = (jnp.asarray(matrix, float) for matrix in (query, key, value, output))
-    width = query.shape[0]
-    if heads < 1 or width % heads:
-        raise ValueError(f"{heads} heads do not divide a width of {width}")
-    k = width // heads
+    given = {"query": query.shape, "key": key.shape, "value": value.shape, "output": output.shape}
+    d = query.shape[-1] if query.ndim else 0
+    fits = {"query": query.ndim == 2, "key": key.shape == query.shape, "value": value.shape[1:] == (d,)}
+    fits["output"] = output.shape == (d, *value.shape[:1])
+    if not all(fits.values()):
+        raise ValueError(
+            "multihead needs `query` and `key` of one shape [heads * k, d], `value` [heads * v, d] and `output` "
+            f"[d, heads * v]; got {', '.join(f'{name} {shape}' for name, shape in given.items())}"
+        )
+    for name, width in (("queries", query.shape[0]), ("values", value.shape[0])):
+        if heads < 1 or width == 0 or width % heads:
+            raise ValueError(f"{heads} heads do not divide a width of {width}, that of the {name}")
+    k, v = query.shape[0] // heads, value.shape[0] // heads
     scale = as_float(k**-0.5 if beta is None else beta)
     laws = []
     for h in range(heads):
-        one = slice(h * k, (h + 1) * k)
-        score = DotProduct(scale, query=query[one], key=key[one])
-        laws.append(Attention(score, normalizer=Softmax(), value=LowRank(output[:, one], value[one])))
+        compared, handed = slice(h * k, (h + 1) * k), slice(h * v, (h + 1) * v)
+        score = DotProduct(scale, query=query[compared], key=key[compared])
+        laws.append(Attention(score, normalizer=Softmax(), value=LowRank(output[:, handed], value[handed])))
     return Sum(tuple(laws))
 
 
