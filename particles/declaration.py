@@ -41,6 +41,13 @@ def as_floats(values: Any) -> Any:
     return tuple(as_float(value) for value in values) if isinstance(values, list | tuple) else values
 
 
+def unnested(entries: Any, cls: type, name: str) -> Any:
+    """The entries of a composite whose brackets mean nothing: those of one of its own class stand in its place."""
+    if not isinstance(entries, tuple):
+        return entries
+    return tuple(part for entry in entries for part in (getattr(entry, name) if isinstance(entry, cls) else (entry,)))
+
+
 def parameter(
     default: Any = dataclasses.MISSING,
     *,

@@ -10,12 +10,13 @@ import pathlib
 import zipfile
 from typing import ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .declaration import Declared, concrete, option, parameter
+from .declaration import Declared, concrete, option, parameter, unnested
 from .spaces import AbstractSpace, Euclidean
 
 FILE_LIMIT = 4 * 2**30  # bytes a start file may unpack to
@@ -195,7 +196,7 @@ class Together(AbstractStart):
 
     Parameters
     ----------
-    parts : the starts.
+    parts : the starts, those of a `Together` among them one by one.
 
     Raises
     ------
@@ -207,7 +208,7 @@ class Together(AbstractStart):
     geshkovski2023perspective, for the single starts.
     """
 
-    parts: tuple[AbstractStart, ...]
+    parts: tuple[AbstractStart, ...] = eqx.field(converter=lambda parts: unnested(parts, Together, "parts"))
     sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective",)
 
     def __check_init__(self):

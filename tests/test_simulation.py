@@ -12,13 +12,14 @@ from samples import attention_flow, on_sphere
 
 import particles as pt
 from particles import config
+from particles.declaration import replaced
 from particles.integration import Failed
 from particles.machine import canary
 from particles.observables import AbstractObservable
 from particles.record import Damaged
 from particles.simulation import Interrupted, Unfinished, loop
 from particles.simulation.budget import Budget
-from particles.simulation.grid import Dimension, dimensions, with_value
+from particles.simulation.grid import Dimension, dimensions
 from particles.starts import Given, Uniform
 
 PLAN = pt.Plan(until=2.0, save=8, chunk=3, watch=("energy", "clusters"))
@@ -224,7 +225,7 @@ def test_too_large_a_run_is_refused_with_what_would_fit(tmp_path, monkeypatch):
 )
 def test_paths_that_lead_nowhere(path, words):
     with pytest.raises(ValueError, match=words):
-        with_value(SIMULATION, path, 1.0)
+        replaced(SIMULATION, {path: 1.0})
 
 
 def test_what_a_sweep_cannot_be():

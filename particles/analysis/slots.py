@@ -5,7 +5,6 @@ affine in the key. That a slot is so is seen from its values and not from its cl
 """
 
 import dataclasses
-import itertools
 import math
 
 import equinox as eqx
@@ -157,11 +156,7 @@ def read(law: AbstractLaw, n: Number) -> tuple[HeadSlots | TermSlots, ...]:
         raise ValueError("a bound is proved for a law whose numbers are known; call `proved` outside of jit and grad")
     few = 2 if math.isinf(n) else int(n)
     d = _dimension(law, few)
-    return tuple(_read(part, n, few, d) for part in _parts(law))
-
-
-def _parts(law: AbstractLaw) -> tuple[AbstractLaw, ...]:
-    return tuple(itertools.chain(*map(_parts, law.laws))) if isinstance(law, Sum) else (law,)
+    return tuple(_read(part, n, few, d) for part in (law.laws if isinstance(law, Sum) else (law,)))
 
 
 def _dimension(law: AbstractLaw, n: int) -> int:

@@ -9,10 +9,11 @@ import abc
 from collections.abc import Sequence
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..declaration import Declared
+from ..declaration import Declared, unnested
 from ..summation import AbstractSummation
 from .head import AbstractHead
 
@@ -124,6 +125,8 @@ class Sum(AbstractPotentialLaw):
 
     .. math:: u_i = \\sum_h u_i^{(h)}
 
+    Brackets mean nothing: the terms of a sum within a sum are terms of the whole, however it is made.
+
     Parameters
     ----------
     laws : the laws added.
@@ -138,7 +141,7 @@ class Sum(AbstractPotentialLaw):
     vaswani2017attention.
     """
 
-    laws: tuple[AbstractLaw, ...]
+    laws: tuple[AbstractLaw, ...] = eqx.field(converter=lambda laws: unnested(laws, Sum, "laws"))
     sources: ClassVar[tuple[str, ...]] = ("vaswani2017attention",)
 
     def __check_init__(self):

@@ -105,11 +105,11 @@ def stacked(mean: ArrayLike, covariance: ArrayLike) -> Float[Array, "k d"]:
 
 def _heads(law: AbstractLaw) -> tuple[Attention, ...]:
     """The attentions that a law is the sum of."""
-    if isinstance(law, Sum):
-        return tuple(head for part in law.laws for head in _heads(part))
-    if not isinstance(law, Attention):
-        raise ValueError(f"a GaussianFlow follows Attention and sums of it; got {type(law).__name__}")
-    return (law,)
+    terms = law.laws if isinstance(law, Sum) else (law,)
+    others = [type(term).__name__ for term in terms if not isinstance(term, Attention)]
+    if others:
+        raise ValueError(f"a GaussianFlow follows Attention and sums of it; got {others[0]}")
+    return tuple(term for term in terms if isinstance(term, Attention))
 
 
 def _check_slots(head: Attention) -> None:

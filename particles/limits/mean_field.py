@@ -137,7 +137,7 @@ def _between(
     return law.between(t, x, y, summation) if isinstance(law, AbstractInteraction) else law(t, x, summation)
 
 
-def _terms(law: AbstractLaw) -> list[AbstractLaw]:
+def _terms(law: AbstractLaw) -> tuple[AbstractLaw, ...]:
     """The terms of a sum, each an attention or a law of single tokens.
 
     Raises
@@ -145,14 +145,14 @@ def _terms(law: AbstractLaw) -> list[AbstractLaw]:
     ValueError
         If the law is made of others in another way.
     """
-    if isinstance(law, Sum):
-        return [term for part in law.parts() for term in _terms(part)]
-    if law.parts():
+    terms = law.laws if isinstance(law, Sum) else (law,)
+    made = [term for term in terms if term.parts()]
+    if made:
         raise ValueError(
-            f"on a zonal density a law is an attention, or a sum of them and of terms; {type(law).__name__} runs on "
-            "the Circle"
+            f"on a zonal density a law is an attention, or a sum of them and of terms; {type(made[0]).__name__} runs "
+            "on the Circle"
         )
-    return [law]
+    return terms
 
 
 def _leaves(law: AbstractLaw) -> list[Any]:

@@ -7,10 +7,11 @@ temperature, and a score with beta = 0 holds all tokens for alike. Scores add: `
 import abc
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...declaration import Declared
+from ...declaration import Declared, unnested
 from ...summation import Bilinear, Unserved
 from ...summation.bilinear import added
 from ..maps import image_dim_of
@@ -109,7 +110,7 @@ class Sum(AbstractScore):
 
     Parameters
     ----------
-    scores : the scores added.
+    scores : the scores added, those of a sum among them one by one.
 
     Raises
     ------
@@ -121,7 +122,7 @@ class Sum(AbstractScore):
     shaw2018self.
     """
 
-    scores: tuple[AbstractScore, ...]
+    scores: tuple[AbstractScore, ...] = eqx.field(converter=lambda scores: unnested(scores, Sum, "scores"))
     sources: ClassVar[tuple[str, ...]] = ("shaw2018self",)
 
     def __check_init__(self):
