@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float
 from ...declaration import Declared
 from ...summation import Gathered
 from ...summation.base import finite
+from ..head import Asked
 from ..meeting import Meeting, Weighing
 from ..pair import Pattern, Shift
 from .gaussian import AffineField, Moments, Quadratic
@@ -83,6 +84,9 @@ class AbstractNormalizer(Declared):
         traits, pattern : of the measure.
         positive : whether the features of the score are, if it has any.
         """
+
+    def check_asked(self, asked: Asked) -> None:
+        """Raises ValueError if the weights do not have what is asked of them; see `AbstractLaw.check_asked`."""
 
     def unsolved(self, meeting: Meeting) -> Bool[Array, ""]:
         """Whether the iteration misses its tolerance for these tokens."""

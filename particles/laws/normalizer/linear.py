@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...declaration import option
+from ..head import Asked
 from ..meeting import Meeting, Weighing
 from ..pair import Pattern
 from .base import AbstractNormalizer, divided
@@ -57,30 +58,35 @@ class Linear(AbstractNormalizer):
                 "normalized=False"
             )
 
+    def check_asked(self, asked: Asked) -> None:
+        if asked == "logits":
+            raise ValueError(
+                "Linear multiplies features out and never forms the logits that noise would be added to; use Softmax "
+                "with the same score"
+            )
+        if asked in ("entropy", "free energy") and not self.normalized:
+            raise ValueError(
+                "the weights of Linear(normalized=False) may have any sign, so they have no entropy and no free "
+                "energy; where features are positive, Mean with the same score has the same weights"
+            )
+
     def weighted(self, meeting: Meeting, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
         sums = _sums(meeting, jnp.concatenate([values, jnp.ones_like(values[:, :1])], axis=1))
         return sums[:, :-1] / sums[:, -1:] if self.normalized else sums[:, :-1]
 
     def of_pairs(self, meeting: Meeting) -> Weighing:
-        self._check_divided()
+        self.check_asked("entropy")
         return divided(meeting.log_partition())
 
     def free_energy(self, meeting: Meeting) -> Float[Array, " n"]:
         """log Z_i, from the sums of features."""
-        self._check_divided()
+        self.check_asked("free energy")
         return jnp.log(_sums(meeting, jnp.ones_like(meeting.columns.position[:, :1]))[:, 0])
 
     def principle(self, meeting: Meeting) -> Rows:
         """That of `Softmax`, with the logarithm of the features' product as the score."""
         best = self.free_energy(meeting)
         return Rows.of(meeting, self.of_pairs(meeting), best, entropy(best))
-
-    def _check_divided(self) -> None:
-        if not self.normalized:
-            raise ValueError(
-                "the weights of Linear(normalized=False) may have any sign, so they have no entropy and no free "
-                "energy; where features are positive, Mean with the same score has the same weights"
-            )
 
 
 def _sums(meeting: Meeting, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
