@@ -101,11 +101,12 @@ class Attention(AbstractInteraction, AbstractAttending):
                 f"{name} multiplies out the features of a score, and {type(self.score).__name__} has none: give "
                 "LogFeatures(map), or use Softmax"
             )
-        self.normalizer.check_slots(
-            traits=self.measure.all_traits(),
-            pattern=self.measure.pattern,
-            positive=isinstance(self.score, AbstractFeatureScore) and self.score.positive,
-        )
+        if not self.score.real and not self.normalizer.signed:
+            raise ValueError(
+                f"{name} needs positive features, whose products can be weights: give LogFeatures the map EluPlusOne "
+                "or RandomFeatures, or use Linear(normalized=False)"
+            )
+        self.normalizer.check_slots(traits=self.measure.all_traits(), pattern=self.measure.pattern)
         if "density" in self.measure.all_traits() and not self.score.symmetric:
             raise ValueError(
                 "DensityPower needs a symmetric score, whose sums over tokens are a density; tie `query` and `key`, or "
@@ -190,7 +191,7 @@ class Attention(AbstractInteraction, AbstractAttending):
         return self.head(x, summation).free_energy()
 
     def check_energy(self) -> None:
-        if isinstance(self.score, AbstractFeatureScore) and not self.score.positive:
+        if not self.score.real:
             raise ValueError(
                 f"the energy is a sum of exponentials of scores, and {type(self.score).__name__} of features of any "
                 "sign is none; give positive features, EluPlusOne or RandomFeatures"

@@ -46,16 +46,16 @@ class Linear(AbstractNormalizer):
     normalized: bool = option(True)
     sources: ClassVar[tuple[str, ...]] = ("katharopoulos2020transformers",)
 
-    def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
+    @property
+    def signed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Where it does not divide."""
+        return not self.normalized
+
+    def check_slots(self, *, traits: frozenset[str], pattern: Pattern) -> None:
         if pattern == "other":
             raise ValueError(
                 "Linear serves Uniform, Masses and Causal measures, whose sums need no pairs; with another one use "
                 "Softmax and the same score"
-            )
-        if self.normalized and not positive:
-            raise ValueError(
-                "Linear needs positive features to divide by their products: EluPlusOne or RandomFeatures; or give "
-                "normalized=False"
             )
 
     def check_asked(self, asked: Asked) -> None:
@@ -72,7 +72,8 @@ class Linear(AbstractNormalizer):
 
     def weighted(self, meeting: Meeting, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
         sums = _sums(meeting, jnp.concatenate([values, jnp.ones_like(values[:, :1])], axis=1))
-        return sums[:, :-1] / sums[:, -1:] if self.normalized else sums[:, :-1]
+        total, seen = sums[:, -1:], sums[:, -1:] != 0
+        return jnp.where(seen, sums[:, :-1] / jnp.where(seen, total, 1), 0) if self.normalized else sums[:, :-1]
 
     def of_pairs(self, meeting: Meeting) -> Weighing:
         self.check_asked("entropy")

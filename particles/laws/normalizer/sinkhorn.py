@@ -65,7 +65,7 @@ class Sinkhorn(AbstractRatio):
         """Unless the number of half steps is fixed."""
         return self.half_steps is None
 
-    def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
+    def check_slots(self, *, traits: frozenset[str], pattern: Pattern) -> None:
         if "one-sided" in traits and self.half_steps is None and not _finite_number(self.rho):
             raise ValueError(
                 "Sinkhorn with rho infinite cannot serve a causal measure: the only doubly stochastic weights on one "

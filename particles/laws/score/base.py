@@ -21,6 +21,7 @@ class AbstractScore(Declared):
     """A function of a query and a key."""
 
     smooth: ClassVar[bool] = True  # whether the gradient in the query says anything
+    real: ClassVar[bool] = True  # whether all logits are real numbers or -inf, and not logarithms of anything negative
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
@@ -69,11 +70,6 @@ class AbstractFeatureScore(AbstractScore):
     @abc.abstractmethod
     def key_features(self, y: Float[Array, "m d"]) -> Float[Array, "m f"]:
         """psi of every key."""
-
-    @property
-    @abc.abstractmethod
-    def positive(self) -> bool:
-        """Whether all products of features are positive, so that they can be weights."""
 
 
 class Constant(AbstractScore):
@@ -133,6 +129,11 @@ class Sum(AbstractScore):
     def smooth(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether all of them are."""
         return all(score.smooth for score in self.scores)
+
+    @property
+    def real(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether all of them are."""
+        return all(score.real for score in self.scores)
 
     def __call__(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
         return sum((score(x, y) for score in self.scores[1:]), start=self.scores[0](x, y))

@@ -79,7 +79,8 @@ class LogFeatures(AbstractFeatureScore):
     .. math:: s(x, y) = \log \langle\phi(x), \phi(y)\rangle
 
     With the normalizer `Linear` the features are multiplied out and the cost is linear in the tokens; with `Softmax`
-    the same weights come from all pairs. Features of any sign are possible with `Linear(normalized=False)` alone.
+    the same weights come from all pairs. Features of any sign have no logarithm, and serve `Linear(normalized=False)`
+    alone.
 
     Parameters
     ----------
@@ -103,7 +104,8 @@ class LogFeatures(AbstractFeatureScore):
         return self.map(y)
 
     @property
-    def positive(self) -> bool:
+    def real(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether all products of features are positive."""
         return self.map.positive
 
     def bound(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
