@@ -96,7 +96,7 @@ class Declared(eqx.Module):
             fault = _kind_fault(value, field.type)
             if fault:
                 raise ValueError(f"`{field.name}` of {type(self).__name__} {fault}")
-            if bounds is None or value is None or isinstance(value, Tracer):
+            if bounds is None or value is None:
                 continue
             fault = bound_fault(value, bounds, field.metadata["infinite"])
             if fault:
@@ -147,8 +147,15 @@ def concrete(value: Any) -> np.ndarray | None:
     return None if isinstance(value, Tracer) else np.asarray(value)
 
 
+def all_known(tree: Any) -> bool:
+    """Whether the numbers behind all parameters of a noun can be looked at: no transformation holds any back."""
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
+
+
 def bound_fault(value: Any, bounds: dict[str, float | int], infinite: bool = False) -> str | None:
-    """What is wrong with a value, in words, or None."""
+    """What is wrong with a value, in words, or None; what a transformation holds back is not looked at."""
+    if isinstance(value, Tracer):
+        return None
     if isinstance(value, tuple) and any(hasattr(entry, "shape") for entry in value):
         faults = (bound_fault(entry, bounds, infinite) for entry in value)
         return next((fault for fault in faults if fault), None)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .declaration import Declared, concrete, option, parameter, unnested
+from .declaration import Declared, all_known, concrete, option, parameter, unnested
 from .spaces import AbstractSpace, Euclidean
 
 FILE_LIMIT = 4 * 2**30  # bytes a start file may unpack to
@@ -137,7 +137,7 @@ class VonMisesFisher(AbstractStart):
     def __check_init__(self):
         if self.mean is not None and self.mean.shape != (self.dim,):
             raise ValueError(f"`mean` of VonMisesFisher needs {self.dim} coordinates; got shape {self.mean.shape}")
-        if self.mean is not None and not np.any(concrete(self.mean)):
+        if self.mean is not None and all_known(self.mean) and not np.any(np.asarray(self.mean)):
             raise ValueError("`mean` of VonMisesFisher is a direction; got the zero vector")
 
     def __call__(self, space: AbstractSpace, key: PRNGKeyArray) -> Float[Array, "n d"]:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..declaration import Declared, concrete, option, parameter, replaced
+from ..declaration import Declared, all_known, concrete, option, parameter, replaced
 from ..summation import AbstractSummation
 from .base import AbstractLaw
 from .head import AbstractHead, Asked
@@ -223,7 +223,7 @@ class Scheduled(AbstractLaw):
         paths = [schedule.path for schedule in self.schedules]
         if not paths or len(set(paths)) < len(paths):
             raise ValueError(f"`schedules` of Scheduled needs one schedule for each of some paths; got {paths}")
-        if all(concrete(leaf) is not None for leaf in jax.tree.leaves(self)):
+        if all_known(self):
             self._examples()
 
     def _examples(self) -> list[AbstractLaw]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from ..declaration import Declared, concrete
+from ..declaration import Declared, all_known, concrete
 from ..dynamics.base import at_precision
 from ..laws import AbstractLaw, Attention, Sum
 from ..laws.measure import Uniform
@@ -129,7 +129,7 @@ def _check_slots(head: Attention) -> None:
 
 def _check_forms(head: Attention, d: int) -> None:
     """Raises ValueError if the score is not quadratic, or the value not affine, in dimension d; traced ones may be."""
-    if any(concrete(leaf) is None for leaf in jax.tree.leaves(head)):
+    if not all_known(head):
         return
     if read_quadratic(head.score, d) is None:
         raise ValueError(

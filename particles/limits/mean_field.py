@@ -8,12 +8,11 @@ does not change at all.
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..declaration import Declared, concrete, parameter
+from ..declaration import Declared, all_known, parameter
 from ..dynamics.base import at_precision
 from ..laws import AbstractLaw, Sum
 from ..laws.attention import AbstractInteraction
@@ -80,7 +79,7 @@ class MeanField(AbstractMeasureFlow):
         if self.law.iterates:
             raise ValueError("a zonal density needs a law whose weights follow row by row; Sinkhorn runs on the Circle")
         _terms(self.law.at(jnp.zeros(())))
-        if any(concrete(leaf) is None for leaf in _leaves(self.law)):
+        if not all_known(self.law):
             return
         rng = np.random.default_rng(0)
         x = np.asarray(Sphere().project(jnp.asarray(rng.normal(size=(8, 3)))))
@@ -153,7 +152,3 @@ def _terms(law: AbstractLaw) -> tuple[AbstractLaw, ...]:
             "on the Circle"
         )
     return terms
-
-
-def _leaves(law: AbstractLaw) -> list[Any]:
-    return [leaf for leaf in jax.tree.leaves(law) if eqx.is_array(leaf)]

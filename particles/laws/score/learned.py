@@ -5,8 +5,8 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...declaration import concrete, option, parameter
-from ..maps import ACTIVATIONS, AbstractMap, check_activation
+from ...declaration import option, parameter
+from ..maps import ACTIVATIONS, AbstractMap, check_activation, same_matrix
 from .base import AbstractFeatureScore, AbstractScore, check_maps, check_widths, longest
 
 
@@ -69,8 +69,7 @@ class Additive(AbstractScore):
 
     @property
     def symmetric(self) -> bool:
-        tied = concrete(self.query), concrete(self.key)
-        return tied[0] is None or bool((tied[0] == tied[1]).all())
+        return same_matrix(self.query, self.key)
 
 
 class LogFeatures(AbstractFeatureScore):
