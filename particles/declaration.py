@@ -230,7 +230,7 @@ def sources_of(value: Any) -> tuple[str, ...]:
         parts = [getattr(value, field.name) for field in dataclasses.fields(value)]
         found = list(value.sources)
     else:
-        parts = value if isinstance(value, tuple | list) else []
+        parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, tuple | list) else []
         found = []
     for part in parts:
         found += sources_of(part)

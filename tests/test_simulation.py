@@ -12,7 +12,7 @@ from samples import attention_flow, on_sphere
 
 import particles as pt
 from particles import config
-from particles.declaration import replaced
+from particles.declaration import replaced, sources_of
 from particles.integration import Failed
 from particles.machine import canary
 from particles.observables import AbstractObservable
@@ -333,3 +333,29 @@ def test_a_directory_of_somebody_else_is_left_alone(tmp_path):
 def test_any_path_will_do_for_tokens_at_hand(tmp_path):
     record = pt.simulate(attention_flow(), on_sphere(6), PLAN, tmp_path / "läuf run", progress=False)
     assert (record.status, record.manifest["name"]) == ("done", "l-uf-run")
+
+
+def test_every_member_of_a_sweep_is_cited(tmp_path):
+    """All that some member is made of, and nothing that none of them is."""
+    law = pt.Attention(normalizer=pt.Entmax(2.0))  # which every member overwrites
+    plan = pt.Plan(until=0.1, save=1)
+    sweep = {
+        "flow.law.normalizer": (pt.Sinkhorn(), pt.normalizers.Null()),
+        "flow.law.score": (pt.DotProduct(), pt.scores.Cosine(2.0)),
+        "seed": (0, 1),
+    }
+    simulation = pt.Simulation(Uniform(4, 3), pt.Flow(pt.Sphere(), law), plan, sweep=sweep)
+    members = {key for member in simulation.members() for key in sources_of(member)}
+    assert {"sander2022sinkformers", "xiao2024efficient", "henry2020query"} <= members
+    record = quiet(simulation, tmp_path / "run")
+    assert set(record.manifest["sources"]) == members
+    assert set(record.dataset.attrs["sources"].split(", ")) == members
+    assert all(f"{{{key}," in record.sources() for key in members)
+    assert not {"peters2019sparse", "martins2016softmax"} & set(record.manifest["sources"])
+
+
+def test_sources_are_found_wherever_a_noun_stands():
+    noun, plain = pt.scores.Cosine(2.0), set(sources_of(pt.scores.Cosine(2.0)))
+    for place in ((noun,), [noun], {"a": noun}, {"a": (1, [{"b": noun}])}, ({"a": 1.0}, noun)):
+        assert set(sources_of(place)) == plain
+    assert sources_of({"a": 1.0, "b": ("word", None)}) == ()
