@@ -44,6 +44,13 @@ def as_floats(values: Any) -> Any:
     return tuple(as_float(value) for value in values) if isinstance(values, list | tuple) else values
 
 
+def unnested(entries: Any, cls: type, name: str) -> Any:
+    """The entries of a composite whose brackets mean nothing: those of one of its own class stand in its place."""
+    if not isinstance(entries, tuple):
+        return entries
+    return tuple(part for entry in entries for part in (getattr(entry, name) if isinstance(entry, cls) else (entry,)))
+
+
 def parameter(
     default: Any = dataclasses.MISSING,
     *,
@@ -97,7 +104,7 @@ class Declared(eqx.Module):
             fault = _kind_fault(value, field.type)
             if fault:
                 raise ValueError(f"`{field.name}` of {type(self).__name__} {fault}")
-            if bounds is None or value is None or isinstance(value, Tracer):
+            if bounds is None or value is None:
                 continue
             fault = bound_fault(value, bounds, field.metadata["infinite"])
             if fault:
@@ -148,8 +155,15 @@ def concrete(value: Any) -> np.ndarray | None:
     return None if isinstance(value, Tracer) else np.asarray(value)
 
 
+def all_known(tree: Any) -> bool:
+    """Whether the numbers behind all parameters of a noun can be looked at: no transformation holds any back."""
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
+
+
 def bound_fault(value: Any, bounds: dict[str, float | int], infinite: bool = False) -> str | None:
-    """What is wrong with a value, in words, or None."""
+    """What is wrong with a value, in words, or None; what a transformation holds back is not looked at."""
+    if isinstance(value, Tracer):
+        return None
     if isinstance(value, tuple) and any(hasattr(entry, "shape") for entry in value):
         faults = (bound_fault(entry, bounds, infinite) for entry in value)
         return next((fault for fault in faults if fault), None)
@@ -239,7 +253,7 @@ def sources_of(value: Any) -> tuple[str, ...]:
         parts = [getattr(value, field.name) for field in dataclasses.fields(value)]
         found = list(value.sources)
     else:
-        parts = value if isinstance(value, tuple | list) else []
+        parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, tuple | list) else []
         found = []
     for part in parts:
         found += sources_of(part)

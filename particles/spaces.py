@@ -278,7 +278,9 @@ class Product(AbstractSpace):
 
     @property
     def edges(self) -> tuple[int, ...]:
-        return tuple(itertools.accumulate(self.dims))
+        ends = tuple(itertools.accumulate(self.dims))
+        begins = zip(self.factors, (0, *ends), strict=False)
+        return tuple(sorted({*ends, *(begin + edge for factor, begin in begins for edge in factor.edges)}))
 
     def acceleration(self, x: Float[Array, "n d"], v: Float[Array, "n d"]) -> Float[Array, "n d"]:
         pairs = zip(self.factors, self._split(x), self._split(v), strict=True)

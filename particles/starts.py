@@ -8,12 +8,13 @@ import abc
 import functools
 from typing import ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .declaration import Declared, concrete, option, parameter, stored
+from .declaration import Declared, all_known, concrete, option, parameter, stored, unnested
 from .spaces import AbstractSpace, Euclidean
 from .stored import DataError, Stored
 
@@ -131,7 +132,7 @@ class VonMisesFisher(AbstractStart):
     def __check_init__(self):
         if self.mean is not None and self.mean.shape != (self.dim,):
             raise ValueError(f"`mean` of VonMisesFisher needs {self.dim} coordinates; got shape {self.mean.shape}")
-        if self.mean is not None and not np.any(concrete(self.mean)):
+        if self.mean is not None and all_known(self.mean) and not np.any(np.asarray(self.mean)):
             raise ValueError("`mean` of VonMisesFisher is a direction; got the zero vector")
 
     def __call__(self, space: AbstractSpace, key: PRNGKeyArray) -> Float[Array, "n d"]:
@@ -192,7 +193,7 @@ class Together(AbstractStart):
 
     Parameters
     ----------
-    parts : the starts.
+    parts : the starts, those of a `Together` among them one by one.
 
     Raises
     ------
@@ -204,7 +205,7 @@ class Together(AbstractStart):
     geshkovski2023perspective, for the single starts.
     """
 
-    parts: tuple[AbstractStart, ...]
+    parts: tuple[AbstractStart, ...] = eqx.field(converter=lambda parts: unnested(parts, Together, "parts"))
     sources: ClassVar[tuple[str, ...]] = ("geshkovski2023perspective",)
 
     def __check_init__(self):

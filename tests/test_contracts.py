@@ -27,7 +27,8 @@ from samples import (
 
 import particles as pt
 from particles import config, dynamics, laws, observables, spaces, starts, stopping, summation
-from particles.declaration import Declared, described, family
+from particles.analysis import divergence
+from particles.declaration import Declared, described, family, replaced
 from particles.dynamics import noise
 from particles.laws import gate, measure, normalizer, score, value
 from particles.record.reader import bibliography
@@ -119,6 +120,50 @@ def test_every_class_round_trips_through_a_config(cls):
     again = rebuilt(sample)
     assert described(again) == described(sample)
     assert eqx.tree_equal(again, sample)
+
+
+def parameters(noun, path=""):
+    """Every floating parameter of a noun and of all that it is made of, by its path."""
+    if eqx.is_inexact_array(noun):
+        yield path, noun
+    entries = enumerate(noun) if isinstance(noun, tuple) else ()
+    if isinstance(noun, Declared):
+        entries = ((field.name, getattr(noun, field.name)) for field in dataclasses.fields(noun))
+    for name, entry in entries:
+        yield from parameters(entry, f"{path}.{name}" if path else str(name))
+
+
+TRANSFORMED = {
+    "jit": lambda made, leaves: jax.make_jaxpr(made)(leaves),
+    "grad": lambda made, leaves: jax.jvp(made, (leaves,), (leaves,)),
+    "vmap": lambda made, leaves: jax.vmap(made)(jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), leaves)),
+}
+
+
+NOUNS = SAMPLES | {cls: cls() for cls in family(divergence.AbstractDivergence).values()}
+NOUNS[pt.Plan] = pt.Plan(
+    until=1.0, save=(0.5, 1.0), dt=0.1, coalesce=1e-3, watch=("clusters",), stop=(pt.OneCluster(0.1),)
+)
+
+
+@pytest.mark.parametrize("way", TRANSFORMED)
+@pytest.mark.parametrize("cls", NOUNS, ids=lambda cls: f"{cls.__module__.split('.')[-1]}.{cls.__name__}")
+def test_every_parameter_can_be_traced(cls, way):
+    """Each by itself and all at once: constructors run again, and what they hold is what was traced."""
+    sample = NOUNS[cls]
+    leaves = dict(parameters(sample))
+    assert len(leaves) == len([leaf for leaf in jax.tree.leaves(sample) if eqx.is_inexact_array(leaf)])
+
+    def made(values):
+        noun = dict(parameters(replaced(sample, values)))
+        assert noun.keys() == leaves.keys()
+        for path in values:
+            assert isinstance(noun[path], jax.core.Tracer), path
+        return values
+
+    for some in ({}, *({path: leaf} for path, leaf in leaves.items()), leaves):
+        if some:
+            TRANSFORMED[way](made, some)
 
 
 @members(spaces.AbstractSpace)

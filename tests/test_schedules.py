@@ -123,3 +123,46 @@ def test_a_record_says_where_its_law_jumps_and_where_a_condition_stopped_it(tmp_
     said = pt.simulate(run, path=tmp_path / "run", progress=False).dataset.attrs
     assert said["jumps"] == [0.25]  # not the one beyond the end
     assert len(said["stops"]) == 1 and said["stops"][0] < 1.0
+
+
+FIRST, SECOND = (np.random.default_rng(k).normal(size=(4, 3)) for k in (0, 1))
+LAST = 0.3 * np.random.default_rng(2).normal(size=(3, 4))
+
+
+def feed(first):
+    return pt.FeedForward(pt.Perceptron((first, LAST), activation="tanh"))
+
+
+def test_weights_of_a_perceptron_have_schedules():
+    schedule = pt.schedules.Piecewise("map.weights.0", np.stack([FIRST, SECOND]), [0.5])
+    law = pt.Scheduled(feed(FIRST), (schedule,))
+    plain = chained([feed(FIRST), feed(SECOND)], [0.0, 0.5, 1.0])
+    np.testing.assert_allclose(followed(law, X, 1.0), plain, atol=1e-9)
+    assert np.max(np.abs(followed(feed(FIRST), X, 1.0) - plain)) > 1e-2
+    x = np.asarray(X)
+    for weight in (FIRST, SECOND):  # two layers of the network, written out
+        x = x + 0.5 * np.tanh(x @ weight.T) @ LAST.T
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    layers = pt.solve(pt.Layers(law), X, pt.Plan(until=1.0, save=1, solver="Layers", dt=0.5)).final
+    np.testing.assert_allclose(layers, x, rtol=1e-12)
+    with pytest.raises(ValueError, match="do not meet"):
+        pt.Scheduled(feed(FIRST), (pt.schedules.Piecewise("map.weights.0", np.ones((2, 5, 3)), [0.5]),))
+
+
+def test_weights_of_a_perceptron_have_gradients():
+    def loss(first):
+        flow = pt.Flow(pt.Sphere(), feed(first))
+        return jnp.sum(pt.solve(flow, X, pt.Plan(until=0.5, save=1, solver="Heun", dt=0.1)).final[0])
+
+    value = jax.jit(loss)
+    direction, h = jnp.asarray(SECOND), 1e-5  # of central differences: error h^2 and rounding 1e-16 / h
+    numeric = (value(FIRST + h * direction) - value(FIRST - h * direction)) / (2 * h)
+    exact = jnp.sum(jax.jit(jax.grad(loss))(jnp.asarray(FIRST)) * direction)
+    assert abs(exact) > 1e-3
+    np.testing.assert_allclose(exact, numeric, rtol=1e-7)
+
+
+def test_numbers_that_are_known_are_looked_at_beside_those_that_are_traced():
+    broken = jnp.full((3, 4), jnp.nan)
+    with pytest.raises(ValueError, match="`weights` of Perceptron must be finite"):
+        jax.jit(lambda first: pt.Perceptron((first, broken)))(FIRST)

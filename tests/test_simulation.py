@@ -12,13 +12,14 @@ from samples import attention_flow, on_sphere
 
 import particles as pt
 from particles import config
+from particles.declaration import replaced, sources_of
 from particles.integration import Failed
 from particles.machine import canary
 from particles.observables import AbstractObservable
 from particles.record import Damaged
 from particles.simulation import Interrupted, Unfinished, loop
 from particles.simulation.budget import Budget
-from particles.simulation.grid import Dimension, dimensions, with_value
+from particles.simulation.grid import Dimension, dimensions
 from particles.starts import Given, Uniform
 
 PLAN = pt.Plan(until=2.0, save=8, chunk=3, watch=("energy", "clusters"))
@@ -225,7 +226,7 @@ def test_too_large_a_run_is_refused_with_what_would_fit(tmp_path, monkeypatch):
 )
 def test_paths_that_lead_nowhere(path, words):
     with pytest.raises(ValueError, match=words):
-        with_value(SIMULATION, path, 1.0)
+        replaced(SIMULATION, {path: 1.0})
 
 
 def test_what_a_sweep_cannot_be():
@@ -333,3 +334,29 @@ def test_a_directory_of_somebody_else_is_left_alone(tmp_path):
 def test_any_path_will_do_for_tokens_at_hand(tmp_path):
     record = pt.simulate(attention_flow(), on_sphere(6), PLAN, tmp_path / "läuf run", progress=False)
     assert (record.status, record.manifest["name"]) == ("done", "l-uf-run")
+
+
+def test_every_member_of_a_sweep_is_cited(tmp_path):
+    """All that some member is made of, and nothing that none of them is."""
+    law = pt.Attention(normalizer=pt.Entmax(2.0))  # which every member overwrites
+    plan = pt.Plan(until=0.1, save=1)
+    sweep = {
+        "flow.law.normalizer": (pt.Sinkhorn(), pt.normalizers.Null()),
+        "flow.law.score": (pt.DotProduct(), pt.scores.Cosine(2.0)),
+        "seed": (0, 1),
+    }
+    simulation = pt.Simulation(Uniform(4, 3), pt.Flow(pt.Sphere(), law), plan, sweep=sweep)
+    members = {key for member in simulation.members() for key in sources_of(member)}
+    assert {"sander2022sinkformers", "xiao2024efficient", "henry2020query"} <= members
+    record = quiet(simulation, tmp_path / "run")
+    assert set(record.manifest["sources"]) == members
+    assert set(record.dataset.attrs["sources"].split(", ")) == members
+    assert all(f"{{{key}," in record.sources() for key in members)
+    assert not {"peters2019sparse", "martins2016softmax"} & set(record.manifest["sources"])
+
+
+def test_sources_are_found_wherever_a_noun_stands():
+    noun, plain = pt.scores.Cosine(2.0), set(sources_of(pt.scores.Cosine(2.0)))
+    for place in ((noun,), [noun], {"a": noun}, {"a": (1, [{"b": noun}])}, ({"a": 1.0}, noun)):
+        assert set(sources_of(place)) == plain
+    assert sources_of({"a": 1.0, "b": ("word", None)}) == ()

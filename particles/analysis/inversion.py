@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ..declaration import concrete, parameter
+from ..declaration import all_known, parameter
 from ..dynamics import AbstractFlow, Flow
 from ..integration import Plan, solve
 from ..laws import AbstractLaw
@@ -55,10 +55,9 @@ class Backward(AbstractLaw):
     sources: ClassVar[tuple[str, ...]] = ("chen2018neural",)
 
     def __check_init__(self):
-        until, given = concrete(self.until), concrete(self.jumps_at)
-        if not self.law.jumps or until is None or given is None:
+        if not (self.law.jumps and all_known(self)):
             return
-        found = _jumps(self.law, float(until))
+        found, given = _jumps(self.law, float(self.until)), np.asarray(self.jumps_at)
         if not np.array_equal(np.asarray(found, given.dtype), given):
             raise ValueError(f"the law jumps at the depths {found}, and `jumps_at` says {given}; use backward(flow, T)")
 

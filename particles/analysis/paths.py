@@ -218,11 +218,11 @@ def remainder_bound(flow: AbstractFlow, d: int, depth: float, size: float, order
 
 def _heads(law: AbstractLaw) -> tuple[Attention, ...]:
     """The attentions that a law is the sum of."""
-    if isinstance(law, Sum):
-        return tuple(head for part in law.laws for head in _heads(part))
-    if not isinstance(law, Attention):
-        raise ValueError(f"paths lead through Attention and sums of it; got {type(law).__name__}")
-    return (law,)
+    terms = law.laws if isinstance(law, Sum) else (law,)
+    others = [type(term).__name__ for term in terms if not isinstance(term, Attention)]
+    if others:
+        raise ValueError(f"paths lead through Attention and sums of it; got {others[0]}")
+    return tuple(term for term in terms if isinstance(term, Attention))
 
 
 def _linear(head: Attention, d: int) -> AbstractOffered:

@@ -5,7 +5,6 @@ affine in the key. That a slot is so is seen from its values and not from its cl
 """
 
 import dataclasses
-import itertools
 import math
 
 import equinox as eqx
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..declaration import concrete
+from ..declaration import all_known
 from ..laws import AbstractLaw, Attention, Softmax, Sum
 from ..laws.reading import FAR, close, read_affine, read_quadratic
 from ..laws.terms import AbstractTerm
@@ -153,15 +152,11 @@ def read(law: AbstractLaw, n: Number) -> tuple[HeadSlots | TermSlots, ...]:
     ValueError
         For a law or a slot that no bound is proved for, with one for which it is.
     """
-    if any(concrete(leaf) is None for leaf in jax.tree.leaves(law)):
+    if not all_known(law):
         raise ValueError("a bound is proved for a law whose numbers are known; call `proved` outside of jit and grad")
     few = 2 if math.isinf(n) else int(n)
     d = _dimension(law, few)
-    return tuple(_read(part, n, few, d) for part in _parts(law))
-
-
-def _parts(law: AbstractLaw) -> tuple[AbstractLaw, ...]:
-    return tuple(itertools.chain(*map(_parts, law.laws))) if isinstance(law, Sum) else (law,)
+    return tuple(_read(part, n, few, d) for part in (law.laws if isinstance(law, Sum) else (law,)))
 
 
 def _dimension(law: AbstractLaw, n: int) -> int:

@@ -9,10 +9,10 @@ from typing import Any
 import pydantic
 
 from ..claim import discover
-from ..declaration import Declared, family, nearest
+from ..declaration import Declared, family, nearest, replaced
 from ..experiment import AbstractExperiment
 from ..simulation import Simulation
-from ..simulation.grid import dimensions, with_value
+from ..simulation.grid import dimensions
 from ..stored import DataError, confined
 from .faults import ConfigError, in_words
 from .models import experiments, fields_of, known, rebuild
@@ -173,7 +173,7 @@ def _swept(simulation: Simulation, path: str, given: Any) -> tuple[Any, ...]:
     for k, value in enumerate(given):
         try:
             values.append(adapter.validate_json(json.dumps(value, default=str), strict=True))
-            with_value(simulation, path, values[-1])
+            replaced(simulation, {path: values[-1]})
         except pydantic.ValidationError as error:
             errors.append(error)
             faults += in_words(error, value, f"sweep.{path}[{k}]")

@@ -34,7 +34,8 @@ class Layers(AbstractFlow):
     norm : where the layer normalizes.
     splitting : "none" adds the terms of a sum in one branch; "Lie" takes them one after another, each with its own
         residual and normalization, as transformers do; "Strang" takes half a step of every term but the first, then the
-        first, then the other halves in reverse, the Macaron layer.
+        first, then the other halves in reverse, the Macaron layer. Sums are flat, so several heads that act together
+        beside other terms are made one term, `Normalized(multihead(...), norms.Residual())`.
     stages : of each branch: 1, the residual step of networks; 2, the midpoint rule, with which "Strang" is of order 2.
     summation : how all pairs are visited; chosen by size if left out.
 
@@ -88,7 +89,7 @@ class Layers(AbstractFlow):
         """
         if self.splitting == "none":
             return Flow(self.space, Normalized(self.law, self.norm), self.summation)
-        if not isinstance(self.law, Sum):
+        if not isinstance(self.law, Sum) or len(self.law.at(jnp.zeros(())).parts()) > len(self.law.laws):
             raise ValueError("the limit of a split Scheduled sum has no law; schedule the terms of the sum instead")
         return Flow(self.space, Sum(tuple(Normalized(term, self.norm) for term in self.law.laws)), self.summation)
 

@@ -49,7 +49,8 @@ class NoisyFlow(AbstractFlow):
     Raises
     ------
     ValueError
-        If the space has a boundary that noise would push tokens through, or the law no weights to be noisy.
+        If the space has a boundary that noise would push tokens through, or the law no weights to be noisy, no
+        logits that noise could be added to, or weights that are mixtures where the noise looks at those of each head.
 
     Cost
     ----
@@ -76,6 +77,10 @@ class NoisyFlow(AbstractFlow):
             )
         if self.noise.attends and not self.law.heads:
             raise ValueError(f"{name} noise needs a law with attention weights; got {type(self.law).__name__}")
+        if isinstance(self.noise, AbstractWeightNoise):
+            self.law.tilted(jnp.zeros((self.law.heads, 1, 1)))  # which refuses where there are no logits
+        if self.noise.weighs:
+            self.law.check_asked("single")
 
     @property
     def readings(self) -> tuple[Reading, ...]:

@@ -18,14 +18,15 @@ from typing import ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..declaration import Declared
+from ..declaration import Declared, concrete
 from ..summation import AbstractSummation
-from .base import AbstractLaw, AbstractPotentialLaw
+from .base import AbstractAttending, AbstractLaw, AbstractPotentialLaw
 from .composed import Head, Weighed
 from .gate import AbstractGate, Open
-from .head import AbstractHead
+from .head import AbstractHead, Asked
 from .measure import AbstractMeasure, Masses, Uniform
 from .meeting import Meeting
 from .normalizer import AbstractNormalizer, AbstractRatio, Softmax
@@ -59,7 +60,7 @@ class AbstractInteraction(AbstractPotentialLaw):
         """Raises ValueError if the law is not one for n rows and m columns of dimension d."""
 
 
-class Attention(AbstractInteraction):
+class Attention(AbstractInteraction, AbstractAttending):
     r"""One head of attention, composed of its slots.
 
     .. math:: u_i = O\Big(g(x_i) \sum_j w_{ij} \gamma(y_j) \nu_{ij}\Big), \qquad w = N[s(x_i, y_j); \pi_{ij}]
@@ -100,11 +101,12 @@ class Attention(AbstractInteraction):
                 f"{name} multiplies out the features of a score, and {type(self.score).__name__} has none: give "
                 "LogFeatures(map), or use Softmax"
             )
-        self.normalizer.check_slots(
-            traits=self.measure.all_traits(),
-            pattern=self.measure.pattern,
-            positive=isinstance(self.score, AbstractFeatureScore) and self.score.positive,
-        )
+        if not self.score.real and not self.normalizer.signed:
+            raise ValueError(
+                f"{name} needs positive features, whose products can be weights: give LogFeatures the map EluPlusOne "
+                "or RandomFeatures, or use Linear(normalized=False)"
+            )
+        self.normalizer.check_slots(traits=self.measure.all_traits(), pattern=self.measure.pattern)
         if "density" in self.measure.all_traits() and not self.score.symmetric:
             raise ValueError(
                 "DensityPower needs a symmetric score, whose sums over tokens are a density; tie `query` and `key`, or "
@@ -132,10 +134,16 @@ class Attention(AbstractInteraction):
         if not self.value_gate.absent:
             raise ValueError("GradScore is the gradient of the score and offers nothing that a value gate could weigh")
 
-    def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
-    ) -> Float[Array, "n d"]:
-        return self.value.pulled(self.head(x, summation))
+    def working(
+        self, x: Float[Array, "n d"], summation: AbstractSummation, shift: Float[Array, "h n m"] | None = None
+    ) -> tuple[AbstractHead, ...]:
+        return (self.head(x, summation, shift=None if shift is None else shift[0]),)
+
+    def moved(self, heads: tuple[AbstractHead, ...], x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        return self.value.pulled(heads[0])
+
+    def matrices(self, heads: tuple[AbstractHead, ...], x: Float[Array, "n d"]) -> Float[Array, "h n n"]:
+        return heads[0].weighted(jnp.eye(x.shape[0], dtype=x.dtype))[None]
 
     def between(
         self, t: Float[Array, ""], x: Float[Array, "n d"], y: Float[Array, "m d"], summation: AbstractSummation
@@ -166,7 +174,7 @@ class Attention(AbstractInteraction):
 
     def weights(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, "n n"]:
         """The attention matrix: how much of token j is in the velocity of token i, gates aside. Memory O(n^2)."""
-        return self.head(x, summation).weighted(jnp.eye(x.shape[0], dtype=x.dtype))
+        return self.matrices(self.working(x, summation), x)[0]
 
     def log_partition(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, " n"]:
         """log Z_i, the log of sum_j pi_ij e^s_ij, of each row; -inf for a row that sees nobody."""
@@ -182,11 +190,29 @@ class Attention(AbstractInteraction):
         """
         return self.head(x, summation).free_energy()
 
-    def energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, ""]:
+    def check_energy(self) -> None:
+        if not self.score.real:
+            raise ValueError(
+                f"the energy is a sum of exponentials of scores, and {type(self.score).__name__} of features of any "
+                "sign is none; give positive features, EluPlusOne or RandomFeatures"
+            )
+
+    @property
+    def positive_energy(self) -> bool:
+        beta = self._beta
+        numbers = None if beta is None else concrete(beta)
+        return beta is None or (numbers is not None and bool(np.all(numbers > 0)))
+
+    @property
+    def _beta(self) -> Float[Array, ""] | None:
+        """The inverse temperature of the score, if it has one of its own."""
         given = {field.name for field in dataclasses.fields(self.score)}
-        if "beta" not in given:
+        return self.score.beta if "beta" in given else None  # pyright: ignore[reportAttributeAccessIssue]
+
+    def energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, ""]:
+        if self._beta is None:
             return self._partition(x, summation) / 2
-        beta = self.score.beta.astype(x.dtype)  # pyright: ignore[reportAttributeAccessIssue]
+        beta = self._beta.astype(x.dtype)
 
         def partition(beta: Float[Array, ""]) -> Float[Array, ""]:
             law = eqx.tree_at(lambda law: law.score.beta, self, beta)
@@ -232,35 +258,17 @@ class Attention(AbstractInteraction):
     def iterates(self) -> bool:
         return self.normalizer.iterates
 
-    def unsolved(self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation) -> Bool[Array, ""]:
-        return self.normalizer.unsolved(self.head(x, summation).meeting)
-
     def unsolved_between(
         self, t: Float[Array, ""], x: Float[Array, "n d"], y: Float[Array, "m d"], summation: AbstractSummation
     ) -> Bool[Array, ""]:
-        return self.normalizer.unsolved(self.head(x, summation, y).meeting)
+        return self.head(x, summation, y).unsolved()
 
     @property
     def heads(self) -> int:
         return 1
 
-    def head_weights(
-        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
-    ) -> Float[Array, "h n n"]:
-        return self.weights(x, summation)[None]
-
-    def attending(
-        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
-    ) -> tuple[AbstractHead, ...]:
-        return (self.head(x, summation),)
-
-    def tilted(self, shift: Float[Array, "h n m"]) -> AbstractLaw:
-        if self.normalizer.needs_features:
-            raise ValueError(
-                f"{type(self.normalizer).__name__} multiplies features out and never forms the logits that noise would "
-                "be added to; use Softmax with the same score"
-            )
-        return _Tilted(self, shift[0])
+    def check_asked(self, asked: Asked) -> None:
+        self.normalizer.check_asked(asked)
 
     def on_masses(self, p: Float[Array, " m"]) -> "Attention":
         for gate in (self.gate, self.value_gate):
@@ -277,45 +285,3 @@ class Attention(AbstractInteraction):
             )
         crowds = (part for part in self.measure.parts() if part is not given)
         return dataclasses.replace(self, measure=math.prod(crowds, start=Masses(p)))
-
-
-class _Tilted(AbstractLaw):
-    """An attention with numbers added to its logits."""
-
-    law: Attention
-    shift: Float[Array, "n m"]
-
-    def __call__(
-        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
-    ) -> Float[Array, "n d"]:
-        return self.law.value.pulled(self._head(x, summation))
-
-    def head_weights(
-        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
-    ) -> Float[Array, "h n n"]:
-        return self._head(x, summation).weighted(jnp.eye(x.shape[0], dtype=x.dtype))[None]
-
-    def attending(
-        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
-    ) -> tuple[AbstractHead, ...]:
-        return (self._head(x, summation),)
-
-    @property
-    def heads(self) -> int:
-        return 1
-
-    @property
-    def iterates(self) -> bool:
-        return self.law.iterates
-
-    def unsolved(self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation) -> Bool[Array, ""]:
-        return self.law.normalizer.unsolved(self._head(x, summation).meeting)
-
-    def check_tokens(self, n: int, d: int) -> None:
-        self.law.check_tokens(n, d)
-
-    def parts(self) -> tuple[AbstractLaw, ...]:
-        return ()
-
-    def _head(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Head:
-        return self.law.head(x, summation, shift=self.shift)

@@ -9,12 +9,13 @@ import abc
 from collections.abc import Sequence
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..declaration import Declared
+from ..declaration import Declared, unnested
 from ..summation import AbstractSummation
-from .head import AbstractHead
+from .head import AbstractHead, Asked
 
 
 class AbstractLaw(Declared):
@@ -71,14 +72,28 @@ class AbstractLaw(Declared):
     def head_weights(
         self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
     ) -> Float[Array, "h n n"]:
-        """The attention matrices, one after another. Memory O(h n^2)."""
-        return jnp.concatenate([part.head_weights(t, x, summation) for part in self.parts() if part.heads])
+        """The attention matrices, one after another; none at all of a law without. Memory O(h n^2)."""
+        parts = self.parts() if self.heads else ()
+        none = jnp.zeros((0, x.shape[0], x.shape[0]), x.dtype)
+        return jnp.concatenate([none, *(part.head_weights(t, x, summation) for part in parts if part.heads)])
 
     def attending(
         self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
     ) -> tuple[AbstractHead, ...]:
         """The heads at work on tokens, one for each attention matrix, in the order of `head_weights`."""
-        return tuple(head for part in self.parts() if self.heads for head in part.attending(t, x, summation))
+        parts = self.parts() if self.heads else ()
+        return tuple(head for part in parts for head in part.attending(t, x, summation))
+
+    def check_asked(self, asked: Asked) -> None:
+        """Raises ValueError if the attention weights do not have what is asked of them.
+
+        Parameters
+        ----------
+        asked : "entropy", which needs weights that are not negative; "free energy", which needs some that are known to
+            maximize it; "logits", to which numbers can be added; "single", that each matrix is that of one head.
+        """
+        for part in self.parts() if self.heads else ():
+            part.check_asked(asked)
 
     def tilted(self, shift: Float[Array, "h n m"]) -> "AbstractLaw":
         """The law with numbers added to the logits of its attention matrices, one matrix of them for each head.
@@ -111,6 +126,77 @@ class AbstractLaw(Declared):
         return Sum((self, other))
 
 
+class AbstractAttending(AbstractLaw):
+    """A law of heads: what moves tokens are its attention matrices, whatever is added to their logits."""
+
+    @abc.abstractmethod
+    def working(
+        self, x: Float[Array, "n d"], summation: AbstractSummation, shift: Float[Array, "h n m"] | None = None
+    ) -> tuple[AbstractHead, ...]:
+        """The heads at work on tokens.
+
+        Parameters
+        ----------
+        shift : numbers added to the logits, one matrix of them for each head.
+        """
+
+    @abc.abstractmethod
+    def moved(self, heads: tuple[AbstractHead, ...], x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """The velocity of tokens under heads at work on them."""
+
+    @abc.abstractmethod
+    def matrices(self, heads: tuple[AbstractHead, ...], x: Float[Array, "n d"]) -> Float[Array, "h n n"]:
+        """The attention matrices of heads at work on tokens."""
+
+    def __call__(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> Float[Array, "n d"]:
+        return self.moved(self.working(x, summation), x)
+
+    def head_weights(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> Float[Array, "h n n"]:
+        return self.matrices(self.working(x, summation), x)
+
+    def attending(
+        self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
+    ) -> tuple[AbstractHead, ...]:
+        return self.working(x, summation)
+
+    def tilted(self, shift: Float[Array, "h n m"]) -> AbstractLaw:
+        self.check_asked("logits")
+        return _Tilted(self, shift)
+
+    def unsolved(self, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation) -> Bool[Array, ""]:
+        if not self.iterates:
+            return jnp.asarray(False)
+        return jnp.any(jnp.stack([head.unsolved() for head in self.working(x, summation)]))
+
+
+class _Tilted(AbstractAttending):
+    """A law of heads with numbers added to their logits."""
+
+    law: AbstractAttending
+    shift: Float[Array, "h n m"]
+
+    def working(
+        self, x: Float[Array, "n d"], summation: AbstractSummation, shift: Float[Array, "h n m"] | None = None
+    ) -> tuple[AbstractHead, ...]:
+        return self.law.working(x, summation, self.shift if shift is None else self.shift + shift)
+
+    def moved(self, heads: tuple[AbstractHead, ...], x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        return self.law.moved(heads, x)
+
+    def matrices(self, heads: tuple[AbstractHead, ...], x: Float[Array, "n d"]) -> Float[Array, "h n n"]:
+        return self.law.matrices(heads, x)
+
+    def check_tokens(self, n: int, d: int) -> None:
+        self.law.check_tokens(n, d)
+
+    def parts(self) -> tuple[AbstractLaw, ...]:
+        return (self.law,)
+
+
 class AbstractPotentialLaw(AbstractLaw):
     """A law that knows the interaction energy of its scores."""
 
@@ -118,11 +204,21 @@ class AbstractPotentialLaw(AbstractLaw):
     def energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, ""]:
         """The interaction energy of the tokens; see the observable `energy`."""
 
+    @property
+    @abc.abstractmethod
+    def positive_energy(self) -> bool:
+        """Whether the energy is positive wherever the tokens are, as far as numbers are known."""
+
+    def check_energy(self) -> None:
+        """Raises ValueError if there is no such energy after all."""
+
 
 class Sum(AbstractPotentialLaw):
     """Several laws acting at once, usually written with `+`. Heads add as velocities, not as mixtures of weights.
 
     .. math:: u_i = \\sum_h u_i^{(h)}
+
+    Brackets mean nothing: the terms of a sum within a sum are terms of the whole, however it is made.
 
     Parameters
     ----------
@@ -138,7 +234,7 @@ class Sum(AbstractPotentialLaw):
     vaswani2017attention.
     """
 
-    laws: tuple[AbstractLaw, ...]
+    laws: tuple[AbstractLaw, ...] = eqx.field(converter=lambda laws: unnested(laws, Sum, "laws"))
     sources: ClassVar[tuple[str, ...]] = ("vaswani2017attention",)
 
     def __check_init__(self):
@@ -164,10 +260,18 @@ class Sum(AbstractPotentialLaw):
     def on_masses(self, p: Float[Array, " m"]) -> AbstractLaw:
         return Sum(tuple(law.on_masses(p) for law in self.laws))
 
-    def energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, ""]:
+    def check_energy(self) -> None:
         for law in self.laws:
             if not isinstance(law, AbstractPotentialLaw):
                 raise ValueError(f"the energy of this Sum is not defined: {type(law).__name__} has none")
+            law.check_energy()
+
+    @property
+    def positive_energy(self) -> bool:
+        return all(isinstance(law, AbstractPotentialLaw) and law.positive_energy for law in self.laws)
+
+    def energy(self, x: Float[Array, "n d"], summation: AbstractSummation) -> Float[Array, ""]:
+        self.check_energy()
         energies = [law.energy(x, summation) for law in self.laws if isinstance(law, AbstractPotentialLaw)]
         return sum(energies[1:], start=energies[0])
 

@@ -173,6 +173,9 @@ class Head(AbstractHead):
     def own_weight(self) -> Float[Array, " n"]:
         return jnp.exp(self.meeting.diagonal(self._weighing))
 
+    def unsolved(self) -> Bool[Array, ""]:
+        return self.normalizer.unsolved(self.meeting)
+
     def query_gate(self, pulled: Float[Array, "n k"]) -> Float[Array, "n k"]:
         return pulled if self.gate.absent else _gated(self.gate(self.rows, self), pulled)
 

@@ -1,13 +1,16 @@
 """A head at work: rows that attend to columns, as values and gates see it."""
 
 import abc
+from typing import Literal
 
 import equinox as eqx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ..declaration import Declared
 from ..summation import AbstractSummation
 from .pair import Tokens
+
+Asked = Literal["entropy", "free energy", "logits", "single"]
 
 
 class AbstractHead(eqx.Module):
@@ -74,6 +77,10 @@ class AbstractHead(eqx.Module):
     @abc.abstractmethod
     def own_weight(self) -> Float[Array, " n"]:
         """w_ii, for rows that are columns too."""
+
+    @abc.abstractmethod
+    def unsolved(self) -> Bool[Array, ""]:
+        """Whether an inner iteration misses its tolerance."""
 
     @abc.abstractmethod
     def query_gate(self, pulled: Float[Array, "n k"]) -> Float[Array, "n k"]:

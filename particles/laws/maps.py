@@ -265,6 +265,12 @@ def symmetric_matrix(matrix: Float[Array, "d d"]) -> bool:
     return numbers is None or bool(np.allclose(numbers, numbers.T, rtol=1e-6, atol=1e-12))
 
 
+def same_matrix(one: Float[Array, "k d"], other: Float[Array, "k d"]) -> bool:
+    """Whether two matrices are equal; if a transformation holds one of them back they are taken to be."""
+    numbers = concrete(one), concrete(other)
+    return numbers[0] is None or numbers[1] is None or bool((numbers[0] == numbers[1]).all())
+
+
 def _affine(matrix: Float[Array, "..."], bias: Float[Array, " k"] | None, x: Float[Array, "n d"]) -> Array:
     image = apply_map(matrix, x)
     return image if bias is None else image + bias[None, :]

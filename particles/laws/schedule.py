@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..declaration import Declared, concrete, option, parameter, replaced
+from ..declaration import Declared, all_known, concrete, option, parameter, replaced
 from ..summation import AbstractSummation
 from .base import AbstractLaw
-from .head import AbstractHead
+from .head import AbstractHead, Asked
 
 
 class AbstractSchedule(Declared):
@@ -223,12 +223,15 @@ class Scheduled(AbstractLaw):
         paths = [schedule.path for schedule in self.schedules]
         if not paths or len(set(paths)) < len(paths):
             raise ValueError(f"`schedules` of Scheduled needs one schedule for each of some paths; got {paths}")
-        if any(concrete(leaf) is None for leaf in jax.tree.leaves(self)):
-            return
-        each = [schedule.examples() for schedule in self.schedules]
-        for k in range(max(values.shape[0] for values in each)):
-            values = {path: some[min(k, some.shape[0] - 1)] for path, some in zip(paths, each, strict=True)}
-            replaced(self.law, values)
+        if all_known(self):
+            self._examples()
+
+    def _examples(self) -> list[AbstractLaw]:
+        """The law with values that must all be possible."""
+        each = {schedule.path: schedule.examples() for schedule in self.schedules}
+        count = max(values.shape[0] for values in each.values())
+        at = lambda k: {path: some[min(k, some.shape[0] - 1)] for path, some in each.items()}  # noqa: E731
+        return [replaced(self.law, at(k)) for k in range(count)]
 
     def at(self, t: Float[Array, ""]) -> AbstractLaw:
         return replaced(self.law, {schedule.path: schedule(t) for schedule in self.schedules}).at(t)
@@ -264,7 +267,12 @@ class Scheduled(AbstractLaw):
     ) -> tuple[AbstractHead, ...]:
         return self.at(t).attending(t, x, summation)
 
+    def check_asked(self, asked: Asked) -> None:
+        for law in self._examples():
+            law.check_asked(asked)
+
     def tilted(self, shift: Float[Array, "h n m"]) -> AbstractLaw:
+        self.law.tilted(shift)  # which refuses where there is nothing to add to
         return _TiltedSchedule(self, shift)
 
     def on_masses(self, p: Float[Array, " m"]) -> AbstractLaw:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from ..declaration import Declared, concrete
+from ..declaration import Declared, all_known, concrete
 from ..dynamics.base import at_precision
 from ..laws import AbstractLaw, Attention, Sum
 from ..laws.measure import Uniform
@@ -105,11 +105,11 @@ def stacked(mean: ArrayLike, covariance: ArrayLike) -> Float[Array, "k d"]:
 
 def _heads(law: AbstractLaw) -> tuple[Attention, ...]:
     """The attentions that a law is the sum of."""
-    if isinstance(law, Sum):
-        return tuple(head for part in law.laws for head in _heads(part))
-    if not isinstance(law, Attention):
-        raise ValueError(f"a GaussianFlow follows Attention and sums of it; got {type(law).__name__}")
-    return (law,)
+    terms = law.laws if isinstance(law, Sum) else (law,)
+    others = [type(term).__name__ for term in terms if not isinstance(term, Attention)]
+    if others:
+        raise ValueError(f"a GaussianFlow follows Attention and sums of it; got {others[0]}")
+    return tuple(term for term in terms if isinstance(term, Attention))
 
 
 def _check_slots(head: Attention) -> None:
@@ -129,7 +129,7 @@ def _check_slots(head: Attention) -> None:
 
 def _check_forms(head: Attention, d: int) -> None:
     """Raises ValueError if the score is not quadratic, or the value not affine, in dimension d; traced ones may be."""
-    if any(concrete(leaf) is None for leaf in jax.tree.leaves(head)):
+    if not all_known(head):
         return
     if read_quadratic(head.score, d) is None:
         raise ValueError(

@@ -8,12 +8,11 @@ does not change at all.
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..declaration import Declared, concrete, parameter
+from ..declaration import Declared, all_known, parameter
 from ..dynamics.base import at_precision
 from ..laws import AbstractLaw, Sum
 from ..laws.attention import AbstractInteraction
@@ -80,7 +79,7 @@ class MeanField(AbstractMeasureFlow):
         if self.law.iterates:
             raise ValueError("a zonal density needs a law whose weights follow row by row; Sinkhorn runs on the Circle")
         _terms(self.law.at(jnp.zeros(())))
-        if any(concrete(leaf) is None for leaf in _leaves(self.law)):
+        if not all_known(self.law):
             return
         rng = np.random.default_rng(0)
         x = np.asarray(Sphere().project(jnp.asarray(rng.normal(size=(8, 3)))))
@@ -137,7 +136,7 @@ def _between(
     return law.between(t, x, y, summation) if isinstance(law, AbstractInteraction) else law(t, x, summation)
 
 
-def _terms(law: AbstractLaw) -> list[AbstractLaw]:
+def _terms(law: AbstractLaw) -> tuple[AbstractLaw, ...]:
     """The terms of a sum, each an attention or a law of single tokens.
 
     Raises
@@ -145,15 +144,11 @@ def _terms(law: AbstractLaw) -> list[AbstractLaw]:
     ValueError
         If the law is made of others in another way.
     """
-    if isinstance(law, Sum):
-        return [term for part in law.parts() for term in _terms(part)]
-    if law.parts():
+    terms = law.laws if isinstance(law, Sum) else (law,)
+    made = [term for term in terms if term.parts()]
+    if made:
         raise ValueError(
-            f"on a zonal density a law is an attention, or a sum of them and of terms; {type(law).__name__} runs on "
-            "the Circle"
+            f"on a zonal density a law is an attention, or a sum of them and of terms; {type(made[0]).__name__} runs "
+            "on the Circle"
         )
-    return [law]
-
-
-def _leaves(law: AbstractLaw) -> list[Any]:
-    return [leaf for leaf in jax.tree.leaves(law) if eqx.is_array(leaf)]
+    return terms

@@ -15,13 +15,18 @@ from jaxtyping import Array, Float, PyTree
 from ..declaration import option
 from ..dynamics import AbstractFlow, at_precision
 from ..laws import AbstractLaw
-from ..laws.head import AbstractHead
+from ..laws.head import AbstractHead, Asked
 from ..summation import AbstractSummation
 from .base import AbstractObservable
 
 
 class AbstractAttentionObservable(AbstractObservable):
-    """A number of every attention matrix of a law, averaged over them."""
+    """A number of every attention matrix of a law, averaged over them.
+
+    `asks`: what it needs the weights to have beside being there.
+    """
+
+    asks: ClassVar[Asked | None] = None
 
     @abc.abstractmethod
     def of_head(self, head: AbstractHead) -> Float[Array, "..."]:
@@ -35,6 +40,8 @@ class AbstractAttentionObservable(AbstractObservable):
 
     def check_flow(self, flow: AbstractFlow) -> None:
         _check_heads(self, flow)
+        if self.asks is not None:
+            flow.law.check_asked(self.asks)
 
     def _over_heads(
         self, law: AbstractLaw, t: Float[Array, ""], x: Float[Array, "n d"], summation: AbstractSummation
@@ -66,6 +73,7 @@ class RowEntropy(AbstractAttentionObservable):
     zhai2023stabilizing.
     """
 
+    asks: ClassVar[Asked | None] = "entropy"
     name: ClassVar[str] = "row_entropy"
     symbol: ClassVar[str] = "$H$"
     unit: ClassVar[str] = "nat"
@@ -93,6 +101,7 @@ class TokenEntropy(AbstractAttentionObservable):
     zhai2023stabilizing.
     """
 
+    asks: ClassVar[Asked | None] = "entropy"
     name: ClassVar[str] = "token_entropy"
     symbol: ClassVar[str] = "$H_i$"
     unit: ClassVar[str] = "nat"
@@ -123,6 +132,7 @@ class PriorDivergence(AbstractAttentionObservable):
     le2022attention; kullback1951information.
     """
 
+    asks: ClassVar[Asked | None] = "entropy"
     name: ClassVar[str] = "prior_divergence"
     of_measure: ClassVar[bool] = True
     symbol: ClassVar[str] = r"$\mathrm{KL}(w|\pi)$"
@@ -183,6 +193,7 @@ class FreeEnergy(AbstractAttentionObservable):
     vuckovic2020mathematical; for penalties other than the entropy, blondel2020learning.
     """
 
+    asks: ClassVar[Asked | None] = "free energy"
     name: ClassVar[str] = "free_energy"
     of_measure: ClassVar[bool] = True
     symbol: ClassVar[str] = "$F$"
@@ -214,7 +225,6 @@ class AttentionWeights(AbstractObservable):
     name: ClassVar[str] = "attention"
     symbol: ClassVar[str] = "$w_{ij}$"
     dims: ClassVar[tuple[str, ...]] = ("head", "token", "key")
-    positive: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("vaswani2017attention",)
 
     def __call__(self, flow: AbstractFlow, t: Float[Array, ""], x: Float[Array, "n d"]) -> Float[Array, "h n n"]:

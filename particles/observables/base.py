@@ -17,10 +17,10 @@ class AbstractObservable(Declared):
     """A function of a state, given the flow that moves it.
 
     A new one declares its `name`, its `symbol` in mathtext, its `unit`, the `dims` of a value (of `token`, `dim`,
-    `head`, and `key`, a token that is attended to), and whether it is `positive` by definition, so that a logarithmic
-    axis makes sense, and whether it is `pairwise`, looking at `ROWS` rows of pairs at a time, which the estimate of
-    memory must know. It is `of_measure` if tokens that are at one place may be one token for it, with their masses
-    added, which must then be seen in the law alone.
+    `head`, and `key`, a token that is attended to), whether it is `positive` by definition, so that a logarithmic axis
+    makes sense (one for which that depends on the flow says so in `positive_in`), and whether it is `pairwise`, looking
+    at `ROWS` rows of pairs at a time, which the estimate of memory must know. It is `of_measure` if tokens that are at
+    one place may be one token for it, with their masses added, which must then be seen in the law alone.
     """
 
     name: ClassVar[str]
@@ -38,6 +38,10 @@ class AbstractObservable(Declared):
     def observe(self, flow: AbstractFlow, t: Float[Array, ""], state: PyTree) -> Float[Array, "..."]:
         """The value in a state of the flow: that of its tokens, unless the observable looks at more."""
         return self(flow, t, flow.tokens(state))
+
+    def positive_in(self, flow: AbstractFlow) -> bool:
+        """Whether the value is never negative along this flow."""
+        return self.positive
 
     def check_flow(self, flow: AbstractFlow) -> None:
         """Raises ValueError if the observable is not defined for this flow."""

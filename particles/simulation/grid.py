@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..declaration import Declared, described, family, nearest
+from ..declaration import Declared, described, family, replaced
 from ..dynamics import AbstractFlow
 from ..integration import Plan, State, begin
 from ..observables import AbstractObservable
@@ -118,10 +118,8 @@ def combinations(noun: Declared, sweep: tuple[Dimension, ...], positions: Iterab
     shape = [len(dimension.values) for dimension in sweep]
     members = []
     for position in range(math.prod(shape)) if positions is None else positions:
-        member = noun
-        for dimension, place in zip(sweep, np.unravel_index(position, shape), strict=True):
-            member = with_value(member, dimension.path, dimension.values[int(place)])
-        members.append(member)
+        places = zip(sweep, np.unravel_index(position, shape), strict=True)
+        members.append(replaced(noun, {one.path: one.values[int(place)] for one, place in places}))
     return members
 
 
@@ -130,30 +128,6 @@ def called(sweep: tuple[Dimension, ...], position: int) -> str:
     places = np.unravel_index(position, [len(dimension.values) for dimension in sweep])
     words = [f"{one.name} {one.coordinate()[int(place)]}" for one, place in zip(sweep, places, strict=True)]
     return f"member {position} ({', '.join(words)})"
-
-
-def with_value(noun: Any, path: str, value: Any) -> Any:
-    """The noun with another value at a path; every constructor on the way checks again.
-
-    Raises
-    ------
-    ValueError
-        If there is no such parameter.
-    """
-    head, _, rest = path.partition(".")
-    if isinstance(noun, tuple):
-        if not head.isdigit() or int(head) >= len(noun):
-            raise ValueError(f"`{head}` is not a position among {len(noun)} entries")
-        return tuple(
-            (with_value(entry, rest, value) if rest else value) if k == int(head) else entry
-            for k, entry in enumerate(noun)
-        )
-    names = [field.name for field in dataclasses.fields(noun)] if isinstance(noun, Declared) else []
-    if head not in names:
-        raise ValueError(
-            f"`{head}` is not a parameter of {type(noun).__name__}, which has {names}.{nearest(head, names)}"
-        )
-    return dataclasses.replace(noun, **{head: with_value(getattr(noun, head), rest, value) if rest else value})
 
 
 class Batch(eqx.Module):

@@ -34,7 +34,7 @@ def layout(
             "long_name": watched.name.replace("_", " "),
             "symbol": watched.symbol,
             "units": watched.unit,
-            "positive": watched.positive,
+            "positive": all(watched.positive_in(m.flow) for m in members),
             "source": ", ".join(watched.sources),
             "parameters": json.dumps({key: value for key, value in described(watched).items() if key != "kind"}),
         }

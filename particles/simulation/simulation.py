@@ -97,6 +97,10 @@ class Simulation(AbstractExperiment):
         """
         return combinations(dataclasses.replace(self, sweep={}), self.dimensions, positions)
 
+    def cited(self) -> tuple[str, ...]:
+        """The bibliography keys of all members: those of every swept value, and none of what no member has."""
+        return sources_of((*self.members([0]), self.sweep))
+
     def first(self) -> Float[Array, "n d"]:
         """The tokens at depth 0.
 
@@ -178,7 +182,7 @@ class Simulation(AbstractExperiment):
             "name": self.name,
             "space": space["kind"],
             "caption": caption(described(self, lambda file: file.path.name)),
-            "sources": ", ".join(sources_of(self)),
+            "sources": ", ".join(self.cited()),
         }
         attributes |= {"radius": space["radius"]} if "radius" in space else {}
         attributes |= {"jumps": jumps(self.flow, self.plan)} if self.flow.law.jumps else {}
@@ -224,7 +228,7 @@ class Simulation(AbstractExperiment):
             "precision": self.precision,
             "summations": [described(summation) for summation in summations],
             "chunk": self.plan.chunk,
-            "sources": list(sources_of(self)),
+            "sources": list(self.cited()),
         }
 
     def config(self) -> str:

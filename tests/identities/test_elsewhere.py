@@ -52,9 +52,36 @@ def test_multihead_agrees_with_equinox(mask):
     assert off(ours(beta=1.0), expected) > CONTROL * ALGEBRAIC
 
 
-def test_multihead_refuses_a_width_that_heads_do_not_divide():
-    with pytest.raises(ValueError, match="do not divide"):
-        pt.multihead(Q, K, V, OUT, 3)
+@pytest.mark.parametrize(("k", "v"), [(4, 2), (2, 4), (3, 1)])
+def test_values_have_a_width_of_their_own(k, v):
+    rng, x = np.random.default_rng(k), np.asarray(X)
+    q, key, value = (rng.normal(size=(HEADS, width, 3)) for width in (k, k, v))
+    out = rng.normal(size=(3, HEADS, v))
+    heads = [softmax(x @ q[h].T @ key[h] @ x.T / np.sqrt(k)) @ x @ value[h].T @ out[:, h].T for h in range(HEADS)]
+    stacked = lambda m: m.reshape(-1, 3)  # noqa: E731
+    ours = pt.multihead(stacked(q), stacked(key), stacked(value), out.reshape(3, -1), HEADS)
+    assert off(field(ours, X), sum(heads)) < ALGEBRAIC
+    exchanged = pt.multihead(stacked(q), stacked(key), stacked(value[::-1]), out.reshape(3, -1), HEADS)
+    assert off(field(exchanged, X), sum(heads)) > CONTROL * ALGEBRAIC
+
+
+@pytest.mark.parametrize(
+    ("matrices", "words"),
+    [
+        ((Q[:4], K[:6], V, OUT), r"one shape .*; got query \(4, 3\), key \(6, 3\), value \(8, 3\), output \(3, 8\)"),
+        ((Q, K, V, OUT[:, :6]), r"output \(3, 6\)"),
+        ((Q, K, V, OUT.T), r"output \(8, 3\)"),
+        ((Q, K, V[:, :2], OUT), r"value \(8, 2\)"),
+        ((Q, K, V, OUT[:2]), r"output \(2, 8\)"),
+        ((Q[0], K[0], V, OUT), r"query \(3,\)"),
+        ((Q, K, V[:3], OUT[:, :3]), "2 heads do not divide a width of 3, that of the values"),
+        ((Q[:3], K[:3], V, OUT), "2 heads do not divide a width of 3, that of the queries"),
+        ((Q[:0], K[:0], V, OUT), "2 heads do not divide a width of 0"),
+    ],
+)
+def test_multihead_refuses_what_does_not_fit(matrices, words):
+    with pytest.raises(ValueError, match=words):
+        pt.multihead(*matrices, HEADS)
 
 
 @pytest.mark.parametrize(("name", "activation"), [("gelu", jax.nn.gelu), ("tanh", jnp.tanh), ("relu", jax.nn.relu)])

@@ -3,13 +3,15 @@
 Source: 2006.16236 for the regrouping, 2009.14794 for the mean of positive random features.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from reference import ALGEBRAIC, CONTROL, field, off, weights
-from samples import MASSES, MATRIX, N, tokens
+from samples import MASSES, MATRIX, SAMPLES, N, members, tokens
 
 import particles as pt
+from particles.laws import normalizer
 
 X = tokens()
 LONG = tokens(150)  # not a multiple of the block of the prefix sum
@@ -38,6 +40,25 @@ def test_linear_is_softmax_of_the_logarithm_of_features(score, measure, x):
     assert off(field(law(unnormalized), x), field(law(pt.Mean()), x)) < ALGEBRAIC
     other = pt.Attention(score, pt.measures.Uniform() * pt.NotSelf(), value=pt.values.Linear(MATRIX))
     assert off(field(law(pt.normalizers.Linear()), x), field(other, x)) > CONTROL * ALGEBRAIC
+
+
+def test_a_row_that_sees_tokens_without_mass_alone_stands_still():
+    masses = np.append(0.0, np.full(N - 1, 1 / (N - 1)))
+    law = lambda normalizer: pt.Attention(POSITIVE, pt.Masses(masses) * pt.Causal(), normalizer)  # noqa: E731
+    found = field(law(pt.normalizers.Linear()), X)
+    assert np.all(np.asarray(found)[0] == 0)
+    assert off(found, field(law(pt.Softmax()), X)) < ALGEBRAIC
+    gradient = jax.jacobian(lambda x: law(pt.normalizers.Linear())(jnp.zeros(()), x, pt.Dense()))(X)
+    assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize("score", [SIGNED, SIGNED + pt.DotProduct(1.0)], ids=["alone", "in a sum"])
+@members(normalizer.AbstractNormalizer)
+def test_products_of_any_sign_are_no_weights(cls, score):
+    """Their logarithms are NaN, with any normalizer that takes them."""
+    assert np.isnan(np.asarray(score(X, X))).any()
+    with pytest.raises(ValueError, match="needs positive features.*EluPlusOne or RandomFeatures|multiplies out"):
+        pt.Attention(score, normalizer=SAMPLES[cls])
 
 
 @pytest.mark.parametrize("value", [pt.Difference(MATRIX), pt.LowRank(MATRIX[:, :2], MATRIX[1:])])

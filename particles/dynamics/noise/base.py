@@ -19,11 +19,13 @@ from ..base import Reading
 class AbstractNoise(Declared):
     """What is random in a flow.
 
-    `attends`: whether it needs a law with attention matrices. `common`: whether tokens at one place are pushed alike,
+    `attends`: whether it needs a law with attention matrices. `weighs`: whether what it adds to the logits of a head
+    depends on the weights of that head. `common`: whether tokens at one place are pushed alike,
     and nothing is hidden beside them.
     """
 
     attends: ClassVar[bool] = False
+    weighs: ClassVar[bool] = False
     common: ClassVar[bool] = False
 
     @property

@@ -201,6 +201,7 @@ class Gamma(AbstractWeightNoise):
     ferguson1973bayesian; zhang2021bayesian as noise on attention; uhlenbeck1930theory for its memory.
     """
 
+    weighs: ClassVar[bool] = True
     concentration: Float[Array, ""] = parameter(gt=0)
     tau: Float[Array, ""] = parameter(ge=0, infinite=True)
     sharing: str = option("edge")

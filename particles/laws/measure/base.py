@@ -15,10 +15,11 @@ import functools
 import math
 from typing import ClassVar, Literal
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ...declaration import Declared, as_float, parameter
+from ...declaration import Declared, as_float, parameter, unnested
 from ...summation import AbstractPair, AbstractSummation
 
 Terms = tuple[Float[Array, "_ c"], ...]
@@ -107,7 +108,7 @@ class AbstractMeasure(Declared):
     def __mul__(self, other: "AbstractMeasure") -> "AbstractMeasure":
         if not isinstance(other, AbstractMeasure):
             return NotImplemented
-        return Product(self.parts() + other.parts())
+        return Product((self, other))
 
 
 class AbstractMass(AbstractMeasure):
@@ -205,7 +206,7 @@ class Union(AbstractFactor):
 
     Parameters
     ----------
-    factors : the factors united.
+    factors : the factors united, those of a union among them one by one.
 
     Raises
     ------
@@ -217,7 +218,7 @@ class Union(AbstractFactor):
     zaheer2020bigbird.
     """
 
-    factors: tuple[AbstractFactor, ...]
+    factors: tuple[AbstractFactor, ...] = eqx.field(converter=lambda factors: unnested(factors, Union, "factors"))
     sources: ClassVar[tuple[str, ...]] = ("zaheer2020bigbird",)
 
     def __check_init__(self):
@@ -296,7 +297,7 @@ class Product(AbstractMeasure):
 
     Parameters
     ----------
-    factors : the measures multiplied.
+    factors : the measures multiplied, those of a product among them one by one.
 
     Raises
     ------
@@ -308,7 +309,7 @@ class Product(AbstractMeasure):
     vaswani2017attention.
     """
 
-    factors: tuple[AbstractMeasure, ...]
+    factors: tuple[AbstractMeasure, ...] = eqx.field(converter=lambda factors: unnested(factors, Product, "factors"))
     sources: ClassVar[tuple[str, ...]] = ("vaswani2017attention",)
 
     def __check_init__(self):
@@ -319,7 +320,7 @@ class Product(AbstractMeasure):
             raise ValueError("Product of no measures; use Uniform()")
 
     def parts(self) -> tuple[AbstractMeasure, ...]:
-        return tuple(part for factor in self.factors for part in factor.parts())
+        return self.factors
 
     def bound(self) -> Float[Array, ""] | float:
         return sum((part.bound() for part in self.parts()), start=0.0)

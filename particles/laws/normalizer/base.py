@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float
 from ...declaration import Declared
 from ...summation import Gathered
 from ...summation.base import finite
+from ..head import Asked
 from ..meeting import Meeting, Weighing
 from ..pair import Pattern, Shift
 from .gaussian import AffineField, Moments, Quadratic
@@ -34,6 +35,7 @@ class AbstractNormalizer(Declared):
     iterates: ClassVar[bool] = False  # whether it runs an iteration to a tolerance that it may miss
     adds_density: ClassVar[bool] = False  # whether the measure counts as part of the score
     needs_features: ClassVar[bool] = False  # whether it serves scores made of features alone
+    signed: ClassVar[bool] = False  # whether it serves features of any sign, whose products have no logarithm
 
     @abc.abstractmethod
     def weighted(self, meeting: Meeting, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
@@ -75,14 +77,16 @@ class AbstractNormalizer(Declared):
     def _no_principle(self) -> str:
         return f"the weights of {type(self).__name__} are not known to maximize anything, so they have no free energy"
 
-    def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
-        """Raises ValueError for a measure or a score that this normalizer cannot serve.
+    def check_slots(self, *, traits: frozenset[str], pattern: Pattern) -> None:
+        """Raises ValueError for a measure that this normalizer cannot serve.
 
         Parameters
         ----------
         traits, pattern : of the measure.
-        positive : whether the features of the score are, if it has any.
         """
+
+    def check_asked(self, asked: Asked) -> None:
+        """Raises ValueError if the weights do not have what is asked of them; see `AbstractLaw.check_asked`."""
 
     def unsolved(self, meeting: Meeting) -> Bool[Array, ""]:
         """Whether the iteration misses its tolerance for these tokens."""
@@ -150,7 +154,7 @@ class AbstractReferred(AbstractRatio):
         """Whether the measure is replaced by 1 wherever it is not 0."""
         return self.reference == "counting"
 
-    def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
+    def check_slots(self, *, traits: frozenset[str], pattern: Pattern) -> None:
         if self.counting and traits & {"masses", "graded"}:
             raise ValueError(
                 f"{type(self).__name__} in counting form counts every token it sees as one, so it cannot serve masses "

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...declaration import option
+from ..head import Asked
 from ..meeting import Meeting, Weighing
 from ..pair import Pattern
 from .base import AbstractNormalizer, divided
@@ -45,42 +46,48 @@ class Linear(AbstractNormalizer):
     normalized: bool = option(True)
     sources: ClassVar[tuple[str, ...]] = ("katharopoulos2020transformers",)
 
-    def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
+    @property
+    def signed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Where it does not divide."""
+        return not self.normalized
+
+    def check_slots(self, *, traits: frozenset[str], pattern: Pattern) -> None:
         if pattern == "other":
             raise ValueError(
                 "Linear serves Uniform, Masses and Causal measures, whose sums need no pairs; with another one use "
                 "Softmax and the same score"
             )
-        if self.normalized and not positive:
+
+    def check_asked(self, asked: Asked) -> None:
+        if asked == "logits":
             raise ValueError(
-                "Linear needs positive features to divide by their products: EluPlusOne or RandomFeatures; or give "
-                "normalized=False"
+                "Linear multiplies features out and never forms the logits that noise would be added to; use Softmax "
+                "with the same score"
+            )
+        if asked in ("entropy", "free energy") and not self.normalized:
+            raise ValueError(
+                "the weights of Linear(normalized=False) may have any sign, so they have no entropy and no free "
+                "energy; where features are positive, Mean with the same score has the same weights"
             )
 
     def weighted(self, meeting: Meeting, values: Float[Array, "m k"]) -> Float[Array, "n k"]:
         sums = _sums(meeting, jnp.concatenate([values, jnp.ones_like(values[:, :1])], axis=1))
-        return sums[:, :-1] / sums[:, -1:] if self.normalized else sums[:, :-1]
+        total, seen = sums[:, -1:], sums[:, -1:] != 0
+        return jnp.where(seen, sums[:, :-1] / jnp.where(seen, total, 1), 0) if self.normalized else sums[:, :-1]
 
     def of_pairs(self, meeting: Meeting) -> Weighing:
-        self._check_divided()
+        self.check_asked("entropy")
         return divided(meeting.log_partition())
 
     def free_energy(self, meeting: Meeting) -> Float[Array, " n"]:
         """log Z_i, from the sums of features."""
-        self._check_divided()
+        self.check_asked("free energy")
         return jnp.log(_sums(meeting, jnp.ones_like(meeting.columns.position[:, :1]))[:, 0])
 
     def principle(self, meeting: Meeting) -> Rows:
         """That of `Softmax`, with the logarithm of the features' product as the score."""
         best = self.free_energy(meeting)
         return Rows.of(meeting, self.of_pairs(meeting), best, entropy(best))
-
-    def _check_divided(self) -> None:
-        if not self.normalized:
-            raise ValueError(
-                "the weights of Linear(normalized=False) may have any sign, so they have no entropy and no free "
-                "energy; where features are positive, Mean with the same score has the same weights"
-            )
 
 
 def _sums(meeting: Meeting, values: Float[Array, "m k"]) -> Float[Array, "n k"]:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from ...declaration import concrete, option, parameter
 from ...summation.base import finite
+from ..head import Asked
 from ..meeting import Meeting, Weighing, flat
 from ..pair import Pattern, Shift
 from .base import AbstractRatio
@@ -64,7 +65,7 @@ class Sinkhorn(AbstractRatio):
         """Unless the number of half steps is fixed."""
         return self.half_steps is None
 
-    def check_slots(self, *, traits: frozenset[str], pattern: Pattern, positive: bool) -> None:
+    def check_slots(self, *, traits: frozenset[str], pattern: Pattern) -> None:
         if "one-sided" in traits and self.half_steps is None and not _finite_number(self.rho):
             raise ValueError(
                 "Sinkhorn with rho infinite cannot serve a causal measure: the only doubly stochastic weights on one "
@@ -95,7 +96,7 @@ class Sinkhorn(AbstractRatio):
         Its mean over rows with their masses is what all weights together maximize. The gradient of that mean in a row
         is the row's mass times the mean of grad_1 s under its weights; a single -f_i feels the other rows as well.
         """
-        self._check_solved()
+        self.check_asked("free energy")
         weighing = self.weighing(meeting)
         return jnp.where(self._seen(meeting), self._shift(weighing.column, meeting) - weighing.row, -jnp.inf)
 
@@ -114,8 +115,8 @@ class Sinkhorn(AbstractRatio):
             rho=self.rho.astype(best.dtype),
         )
 
-    def _check_solved(self) -> None:
-        if self.half_steps is not None:
+    def check_asked(self, asked: Asked) -> None:
+        if asked == "free energy" and self.half_steps is not None:
             raise ValueError(
                 "the weights of Sinkhorn after a fixed number of `half_steps` maximize nothing; leave it out, or use "
                 "Softmax"

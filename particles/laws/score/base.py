@@ -7,10 +7,11 @@ temperature, and a score with beta = 0 holds all tokens for alike. Scores add: `
 import abc
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...declaration import Declared
+from ...declaration import Declared, unnested
 from ...summation import Bilinear, Unserved
 from ...summation.bilinear import added
 from ..maps import image_dim_of
@@ -20,6 +21,7 @@ class AbstractScore(Declared):
     """A function of a query and a key."""
 
     smooth: ClassVar[bool] = True  # whether the gradient in the query says anything
+    real: ClassVar[bool] = True  # whether all logits are real numbers or -inf, and not logarithms of anything negative
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
@@ -69,11 +71,6 @@ class AbstractFeatureScore(AbstractScore):
     def key_features(self, y: Float[Array, "m d"]) -> Float[Array, "m f"]:
         """psi of every key."""
 
-    @property
-    @abc.abstractmethod
-    def positive(self) -> bool:
-        """Whether all products of features are positive, so that they can be weights."""
-
 
 class Constant(AbstractScore):
     """Every pair scores alike: the weights are the measure itself. On the circle, Kuramoto's model.
@@ -109,7 +106,7 @@ class Sum(AbstractScore):
 
     Parameters
     ----------
-    scores : the scores added.
+    scores : the scores added, those of a sum among them one by one.
 
     Raises
     ------
@@ -121,7 +118,7 @@ class Sum(AbstractScore):
     shaw2018self.
     """
 
-    scores: tuple[AbstractScore, ...]
+    scores: tuple[AbstractScore, ...] = eqx.field(converter=lambda scores: unnested(scores, Sum, "scores"))
     sources: ClassVar[tuple[str, ...]] = ("shaw2018self",)
 
     def __check_init__(self):
@@ -132,6 +129,11 @@ class Sum(AbstractScore):
     def smooth(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether all of them are."""
         return all(score.smooth for score in self.scores)
+
+    @property
+    def real(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether all of them are."""
+        return all(score.real for score in self.scores)
 
     def __call__(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
         return sum((score(x, y) for score in self.scores[1:]), start=self.scores[0](x, y))

@@ -6,9 +6,9 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...declaration import concrete, parameter
+from ...declaration import parameter
 from ...summation import Bilinear
-from ..maps import AbstractMap
+from ..maps import AbstractMap, same_matrix
 from .base import AbstractScore, check_maps, check_widths, longest
 
 
@@ -69,8 +69,7 @@ class SquaredDistance(AbstractScore):
 
     @property
     def symmetric(self) -> bool:
-        tied = concrete(self.query), concrete(self.key)
-        return self.key is None or tied[0] is None or bool((tied[0] == tied[1]).all())
+        return self.key is None or self.query is None or same_matrix(self.query, self.key)
 
     @property
     def symmetric_by_form(self) -> bool:

@@ -5,8 +5,8 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...declaration import concrete, option, parameter
-from ..maps import ACTIVATIONS, AbstractMap, check_activation
+from ...declaration import option, parameter
+from ..maps import ACTIVATIONS, AbstractMap, check_activation, same_matrix
 from .base import AbstractFeatureScore, AbstractScore, check_maps, check_widths, longest
 
 
@@ -69,8 +69,7 @@ class Additive(AbstractScore):
 
     @property
     def symmetric(self) -> bool:
-        tied = concrete(self.query), concrete(self.key)
-        return tied[0] is None or bool((tied[0] == tied[1]).all())
+        return same_matrix(self.query, self.key)
 
 
 class LogFeatures(AbstractFeatureScore):
@@ -79,7 +78,8 @@ class LogFeatures(AbstractFeatureScore):
     .. math:: s(x, y) = \log \langle\phi(x), \phi(y)\rangle
 
     With the normalizer `Linear` the features are multiplied out and the cost is linear in the tokens; with `Softmax`
-    the same weights come from all pairs. Features of any sign are possible with `Linear(normalized=False)` alone.
+    the same weights come from all pairs. Features of any sign have no logarithm, and serve `Linear(normalized=False)`
+    alone.
 
     Parameters
     ----------
@@ -103,7 +103,8 @@ class LogFeatures(AbstractFeatureScore):
         return self.map(y)
 
     @property
-    def positive(self) -> bool:
+    def real(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether all products of features are positive."""
         return self.map.positive
 
     def bound(self, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:

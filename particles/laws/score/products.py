@@ -5,9 +5,9 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...declaration import concrete, parameter
+from ...declaration import parameter
 from ...summation import Bilinear
-from ..maps import symmetric_matrix
+from ..maps import same_matrix, symmetric_matrix
 from .base import AbstractScore, check_maps, check_widths, longest
 
 
@@ -140,8 +140,7 @@ class Cosine(AbstractScore):
 
     @property
     def symmetric(self) -> bool:
-        tied = concrete(self.query), concrete(self.key)
-        return self.query is None or tied[0] is None or bool((tied[0] == tied[1]).all())
+        return self.query is None or self.key is None or same_matrix(self.query, self.key)
 
     @property
     def symmetric_by_form(self) -> bool:
