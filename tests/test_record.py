@@ -10,10 +10,11 @@ import xarray
 
 import particles as pt
 from particles.record import Damaged, Layout, Locked, Record, Variable, Writer
-from particles.record.files import replace
+from particles.record.commits import read_commit
+from particles.record.files import replace, replace_json
 from particles.record.lock import writing
 from particles.record.reader import bibliography
-from particles.record.writer import read_commit
+from particles.record.writer import FORMAT
 
 LAYOUT = Layout(
     {"beta": (np.array([1.0, 4.0]), {"symbol": r"$\beta$"})},
@@ -25,7 +26,7 @@ LAYOUT = Layout(
 )
 
 
-MANIFEST = {"format": 1, "status": "done", "identity": "none", "sources": [], "segments": []}
+MANIFEST = {"format": FORMAT, "status": "done", "identity": "none", "sources": [], "segments": []}
 
 
 def block(first, count):
@@ -43,7 +44,7 @@ def written(directory, *chunks):
 
 
 def opened(directory):
-    (directory / "manifest.json").write_text(json.dumps(MANIFEST))
+    replace_json(directory / "manifest.json", MANIFEST)
     return pt.open(directory)
 
 
@@ -193,11 +194,11 @@ def test_what_is_no_run_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(ValueError, match="damaged"):
         pt.open(tmp_path)
-    for content in ("[]", "{}", json.dumps(MANIFEST | {"format": 99})):
+    for content in ("[]", "{}", json.dumps(MANIFEST), json.dumps(MANIFEST | {"format": 99})):
         (tmp_path / "manifest.json").write_text(content)
         with pytest.raises(Damaged, match="damaged|format 99"):
             pt.open(tmp_path)
-    (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST | {"status": "running"}))
+    replace_json(tmp_path / "manifest.json", MANIFEST | {"status": "running"})
     assert pt.open(tmp_path).status == "interrupted"  # nobody is writing
     with pytest.raises(ValueError, match="no committed frame"):
         _ = pt.open(tmp_path).dataset

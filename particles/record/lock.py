@@ -5,12 +5,15 @@ file says who holds it.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import pathlib
 import socket
 from collections.abc import Iterator
+
+from .files import Damaged, opened, regular
 
 NAME = "lock"
 
@@ -27,8 +30,15 @@ def writing(directory: pathlib.Path) -> Iterator[None]:
     ------
     Locked
         If another process holds it, naming that process.
+    Damaged
+        If something else than a file stands in the place of the lock.
     """
-    descriptor = os.open(directory / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        descriptor = regular(directory / NAME, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EISDIR, errno.ENXIO):
+            raise Damaged(f"{directory / NAME} is damaged: it is no regular file; remove it") from error
+        raise
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -44,14 +54,13 @@ def writing(directory: pathlib.Path) -> Iterator[None]:
 
 def held(directory: pathlib.Path) -> bool:
     """Whether a process holds a run directory at this moment."""
-    path = directory / NAME
-    if not path.exists():
-        return False
-    with open(path) as file:
-        try:
+    try:
+        with opened(directory / NAME) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except BlockingIOError:
+        return True
+    except OSError:  # no lock, or something that nobody can hold
+        return False
     return False
 
 
