@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from .schema import Form
 
 LARGEST = 2**29  # bytes of a small file: the manifest of the largest sweep has half as many
+NO_FILE = (errno.EINVAL, errno.ENXIO, errno.EISDIR, errno.ELOOP)  # errors where a pipe, a folder or a loop stands
 SEAL = "digest"  # the key under which a JSON file has its own
 
 
@@ -104,14 +105,24 @@ def append(path: pathlib.Path, text: str) -> None:
     Damaged
         If something else than a file stands there.
     """
+    with os.fdopen(own(path, os.O_WRONLY | os.O_APPEND), "a") as file:
+        file.write(text)
+
+
+def own(path: pathlib.Path, flags: int) -> int:
+    """The descriptor of a file that is to be written, and is made if there is none.
+
+    Raises
+    ------
+    Damaged
+        If something else than a file stands there.
+    """
     try:
-        descriptor = regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        return regular(path, flags | os.O_CREAT)
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.ENXIO, errno.EISDIR):
+        if error.errno in NO_FILE:
             raise Damaged(f"{path} is damaged: it is no regular file; remove it") from error
         raise
-    with os.fdopen(descriptor, "a") as file:
-        file.write(text)
 
 
 def folder(path: pathlib.Path) -> None:

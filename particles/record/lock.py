@@ -5,7 +5,6 @@ file says who holds it.
 """
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -13,7 +12,7 @@ import pathlib
 import socket
 from collections.abc import Iterator
 
-from .files import Damaged, opened, regular
+from .files import opened, own
 
 NAME = "lock"
 
@@ -33,12 +32,7 @@ def writing(directory: pathlib.Path) -> Iterator[None]:
     Damaged
         If something else than a file stands in the place of the lock.
     """
-    try:
-        descriptor = regular(directory / NAME, os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EISDIR, errno.ENXIO):
-            raise Damaged(f"{directory / NAME} is damaged: it is no regular file; remove it") from error
-        raise
+    descriptor = own(directory / NAME, os.O_RDWR)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
