@@ -81,6 +81,7 @@ def test_harm_is_told_and_nothing_wrong_is_taken_for_the_run(specimens, tmp_path
     for number in range(int(first or 0), int(last)):
         done, fault = fuzzing.case(number, specimens, tmp_path)
         counts[done.partition("; ")[2].partition(":")[0]] += 1
+        print(done) if "PARTICLES_FUZZ" in os.environ else None
         if fault:
             faults.append(f"{done}\n    {fault}")
     print(dict(counts))
