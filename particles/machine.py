@@ -15,6 +15,7 @@ import platform
 import shutil
 import socket
 import sys
+from collections.abc import Iterable
 
 DISTRIBUTION = "attention-particles"
 CANARY_ROWS = 32769  # jaxlib 0.10.2 loses the last block of a float32 reduction from this many rows on (jax#39103)
@@ -22,6 +23,11 @@ UNTRUSTED = (
     "jaxlib {0} computes wrong numbers on this machine ({1} of {2} rows). Install another: pip install 'jaxlib!={0}'"
 )
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
+PROCESSES, CONTROL = pathlib.Path("/proc"), pathlib.Path("/sys/fs/cgroup")
+GROUPS = {  # of control groups, by their root: what is used, what of it is idle cache, and the limits; both versions
+    "": ("memory.current", "inactive_file", "memory.max", "memory.high"),
+    "memory": ("memory.usage_in_bytes", "total_inactive_file", "memory.limit_in_bytes"),
+}
 # What figures look like does not change what a run computed.
 DRAWING = ("plots", "view", "display.py", "report.py", "commands", "__main__.py")
 
@@ -124,7 +130,7 @@ def trust() -> None:
 def machine_type() -> str:
     """Processor and instruction sets, as far as they decide the bits of a result."""
     flags = ""
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    cpuinfo = PROCESSES / "cpuinfo"
     if cpuinfo.exists():
         lines = cpuinfo.read_text(errors="replace").splitlines()
         flags = next((line.split(":", 1)[1] for line in lines if line.startswith(("flags", "Features"))), "")
@@ -176,15 +182,41 @@ def code_digest() -> str:
 def free_memory() -> int | None:
     """Bytes a new process may use: what the kernel has, or what the control group leaves; None if unknown."""
     limits = []
-    meminfo = pathlib.Path("/proc/meminfo")
+    meminfo = PROCESSES / "meminfo"
     if meminfo.exists():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
         if "MemAvailable" in fields:
             limits.append(int(fields["MemAvailable"].split()[0]) * 1024)
-    group = pathlib.Path("/sys/fs/cgroup")
-    with contextlib.suppress(OSError, ValueError):  # no control group, or no limit ("max"): the kernel's figure stands
-        limits.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    limits += [left for root, files in GROUPS.items() for group in _groups(root) for left in _left(group, *files)]
     return min(limits) if limits else None
+
+
+def _groups(root: str) -> list[pathlib.Path]:
+    """The control group of this process below a root, and those it is part of; a container sees its own as the root."""
+    top, path = CONTROL / root, ""
+    with contextlib.suppress(OSError, ValueError):
+        for line in (PROCESSES / "self" / "cgroup").read_text().splitlines():
+            _, controllers, place = line.split(":", 2)
+            path = place.strip("/") if root in controllers.split(",") else path
+    own = top / path
+    return [own, *(above for above in own.parents if above.is_relative_to(top))]
+
+
+def _left(group: pathlib.Path, usage: str, cache: str, *limits: str) -> list[int]:
+    """Bytes that each limit of a control group leaves.
+
+    What was read from files and is not in use counts as used by a group, though it makes room as soon as room is
+    wanted: it is taken off, as the kernel takes it off its own figure.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        stored = dict(line.split(maxsplit=1) for line in (group / "memory.stat").read_text().splitlines())
+        used = int((group / usage).read_text()) - int(stored.get(cache, 0))
+        return [max(0, int(limit) - used) for limit in _read(group, limits) if limit.isdecimal()]  # "max" is none
+    return []  # no such group
+
+
+def _read(folder: pathlib.Path, names: Iterable[str]) -> list[str]:
+    return [(folder / name).read_text().strip() for name in names if (folder / name).exists()]
 
 
 def free_disk(path: pathlib.Path) -> int:

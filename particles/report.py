@@ -10,6 +10,7 @@ from collections.abc import Callable
 from .experiment import Verdict
 from .plots import figures, save, suitable
 from .record import Record
+from .record.files import folder
 from .view import write
 
 NAME = "report.html"
@@ -33,8 +34,8 @@ def illustrated(
     OSError
         If there is no room for them.
     """
-    folder = record.path / "figures"
-    folder.mkdir(exist_ok=True)
+    place = record.path / "figures"
+    folder(place)
     drawn = []
     for kind in kinds or suitable(record.dataset):
         try:
@@ -42,7 +43,7 @@ def illustrated(
         except ValueError as refusal:
             said(f"particles: no figure `{kind}`: {refusal}")
             continue
-        path = folder / f"{name}.png"
+        path = place / f"{name}.png"
         save(plate, path)
         said(f"drew {path}")
         drawn.append((name, path.read_bytes(), plate.caption))

@@ -8,7 +8,6 @@ part of its name, so nothing stale is ever judged.
 import concurrent.futures
 import dataclasses
 import multiprocessing
-import os
 import pathlib
 import sys
 import time
@@ -89,7 +88,7 @@ def verify(
     wanted = chosen(names, fast, control)
     order = sorted(range(len(wanted)), key=lambda k: -wanted[k].minutes)
     out.mkdir(parents=True, exist_ok=True)
-    count = min(jobs or len(os.sched_getaffinity(0)), len(wanted))
+    count = min(jobs or machine.cores(), len(wanted))
     rows: dict[int, Row] = {}
     context = multiprocessing.get_context("spawn")
     others = multiprocessing.active_children()

@@ -1,5 +1,7 @@
 """The command line as a person or a scheduler meets it: output, exit codes, signals, a full disk."""
 
+import errno
+import importlib
 import json
 import os
 import pathlib
@@ -15,6 +17,8 @@ import pytest
 import particles as pt
 from particles import machine
 from particles.listing import FAMILIES
+from particles.record import Writer
+from particles.record.files import replace_json
 
 CONFIG = """
 name = "trial"
@@ -224,6 +228,86 @@ def test_what_is_damaged_is_not_drawn(whole, inside, tmp_path):
     for command in ("plot", "view", "animate", "resume"):
         done = inside(command, run)
         assert (done.returncode, "`tokens` is not what the run left" in done.stderr) == (65, True), done.stderr
+
+
+COMMANDS = ("resume", "view", "plot", "animate")
+
+
+def test_a_manifest_that_was_edited_is_told_with_its_place(whole, inside, tmp_path):
+    """As it stands there, and under a digest that was worked out again."""
+    run = tmp_path / "copy"
+    shutil.copytree(whole[0], run)
+    manifest = pt.open(run).manifest
+    for key, value in (("segments", "x"), ("sources", 3), ("members", [{}]), ("checksums", [])):
+        (run / "manifest.json").write_text(json.dumps({**manifest, key: value}))
+        done = inside("view", run)
+        assert (done.returncode, "it is not what was written" in done.stderr) == (65, True), done.stderr
+        replace_json(run / "manifest.json", {**manifest, key: value})
+        for command in COMMANDS if key == "segments" else ("view",):
+            done = inside(command, run)
+            assert (done.returncode, f"manifest.json is damaged: {key}" in done.stderr) == (65, True), done.stderr
+
+
+def test_a_config_that_was_changed_in_the_run_directory_is_told(whole, inside, tmp_path):
+    run = tmp_path / "copy"
+    shutil.copytree(whole[0], run)
+    text = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(text.replace("seed = 0", "seed = 1"))
+    for command in ("resume", "view"):
+        done = inside(command, run)
+        assert (done.returncode, "config.toml was changed after the run began" in done.stderr) == (65, True)
+    (run / "config.toml").write_text(text)
+    done = inside("resume", run, "--no-figures")
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_no_file_is_not_waited_for(whole, inside, tmp_path):
+    run = tmp_path / "copy"
+    shutil.copytree(whole[0], run)
+    for name in ("lock", "commit.json", "data.zarr/energy/c/1", "config.toml", "manifest.json"):
+        (run / name).unlink()
+        os.mkfifo(run / name)
+        done = inside("resume", run)
+        assert (done.returncode, f"{name} is damaged" in done.stderr) == (65, True), done.stderr
+        (run / name).unlink()
+        shutil.copy(whole[0] / name, run / name)
+    (tmp_path / "loop").symlink_to("loop")
+    assert inside("resume", tmp_path / "loop").returncode == 2
+    assert inside("check", run / "config.toml", "--out", tmp_path / "loop").returncode == 0
+    assert "symbolic links" in inside("run", run / "config.toml", "--out", tmp_path / "loop").stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "Nothing was committed: when there is room, give the same command again\n"),
+        (errno.EROFS, "Nothing was committed: when files can be written there, give the same command again\n"),
+    ],
+)
+def test_nothing_is_resumed_where_nothing_was_committed(folder, inside, monkeypatch, number, words):
+    def full(directory, layout):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Writer, "create", lambda writer: full(writer, None))
+        done = inside("run", "trial.toml", "--quiet", "--no-figures")
+    assert (done.returncode, words in done.stderr) == (74, True), done.stderr
+    monkeypatch.setattr(machine, "free_disk", lambda path: 1000)
+    done = inside("run", "trial.toml", "--quiet", "--no-figures", "--out", "elsewhere")
+    assert (done.returncode, "Nothing was committed: when there is room" in done.stderr) == (74, True), done.stderr
+    assert "resume" not in done.stderr
+
+
+def test_a_disk_that_is_full_of_figures_asks_for_the_same_command(whole, inside, monkeypatch):
+    def full(*what):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(importlib.import_module("particles.view.page"), "replace", full)
+    done = inside("view", whole[0])
+    assert (done.returncode, done.stderr) == (
+        74,
+        "particles: [Errno 28] No space left on device. When there is room, give the same command again\n",
+    )
 
 
 def test_a_failed_observable_is_told_at_its_depth_and_the_frames_before_are_kept(inside, tmp_path):

@@ -1,6 +1,7 @@
 """Configs: what they become, and every way to be wrong."""
 
 import json
+import os
 import pathlib
 import string
 import subprocess
@@ -178,6 +179,26 @@ def test_a_file_too_large_or_missing_is_refused(tmp_path):
     (tmp_path / "latin.toml").write_bytes(b"name = '\xff'")
     with pytest.raises(ConfigError, match="is not TOML"):
         config.load(tmp_path / "latin.toml")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
+    for name, words in (("pipe.toml", "it is no regular file"), ("loop.toml", "symbolic links")):
+        with pytest.raises(ConfigError, match=rf"cannot be read: .*{words}"):
+            config.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("levels", [40, 65, 300, 900, 5000])
+def test_depth_is_bounded(tmp_path, levels):
+    """As deep as may be it is a fault like any other; deeper, nothing goes down into it."""
+    value, tables = "[" * levels + "]" * levels, ".".join("a" * levels)
+    words = "nested too deeply: at most 64" if levels > 62 else "unknown key"
+    assert words in faults(f"{MINIMAL}\n[deep]\nx = {value}", tmp_path)[0]
+    assert words in faults(f"{MINIMAL}\n[{tables}]\nx = 1", tmp_path)[0]
+    assert words in faults(MINIMAL, tmp_path, f"x={value}")[0]
+    assert words in faults(MINIMAL, tmp_path, f"{tables}=1")[0]
+    assert len(faults(MINIMAL, tmp_path, f"{tables}=1")[0]) < 300
 
 
 values = st.recursive(

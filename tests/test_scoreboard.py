@@ -1,6 +1,8 @@
 """The scoreboard: verdicts in a table, in JSON, on a page; and the commands that make it."""
 
+import concurrent.futures
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -103,6 +105,18 @@ def test_verify_on_the_command_line(tmp_path, inside):
     assert controls.returncode == 0 and "fails, as it must" in controls.stdout
     unknown = inside("verify", "gibs_identity")
     assert unknown.returncode == 2 and "Did you mean `gibbs_identity`?" in unknown.stderr
+
+
+def test_as_many_processes_as_cores_where_no_system_says_which(tmp_path, monkeypatch):
+    class None_:
+        def __init__(self, count, *more, **options):
+            raise OSError(f"{count} processes")
+
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", None_)
+    with pytest.raises(OSError, match="2 processes"):
+        scoreboard.verify(("gibbs_identity", "wendel", "proved_bounds"), tmp_path, fast=True)
 
 
 def test_a_claims_config_is_run_like_any_other(tmp_path, inside):

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import sys
 import threading
@@ -22,6 +23,8 @@ from particles.commands.running import Making
 from particles.commands.running import run as run_command
 from particles.integration import Failed
 from particles.observables import AbstractObservable
+from particles.record import Damaged
+from particles.record.files import replace_json
 from particles.simulation import Interrupted, Unfinished, assembly, loop, mesh, pieces, workforce
 from particles.simulation.cluster import Cluster
 from particles.simulation.loop import Loop
@@ -266,6 +269,59 @@ def test_a_worker_ends_with_whoever_it_works_for_and_refuses_another_run(tmp_pat
         worker.work(parent=1 if os.getppid() != 1 else 2)
     with pytest.raises(ValueError, match="another run"):
         dataclasses.replace(SIMULATION, seed=1).worker(tmp_path / "run")
+
+
+def test_pieces_that_are_not_those_of_the_run_are_told(tmp_path):
+    """Gone, of other members, in one another's places, of another run, with frames beyond the plan."""
+    path, other = tmp_path / "run", dataclasses.replace(SIMULATION, seed=1)
+    for simulation, run in ((SIMULATION, path), (other, tmp_path / "other")):
+        with pytest.raises(Interrupted):
+            shared(simulation, run, executor=_FirstPiece(simulation, run))
+    listed, parts = path / "parts" / "pieces.json", path / "parts"
+    members = [list(piece.members) for piece in pieces.pieces(path)]
+
+    def told(words, work=lambda: shared(SIMULATION, path, resume=True)):
+        with pytest.raises(Damaged, match=words):
+            work()
+
+    content = listed.read_bytes()
+    listed.unlink()
+    told(r"the run was begun in pieces, and parts/pieces\.json is gone", lambda: alone(SIMULATION, path))
+    told(r"pieces\.json is gone")
+    for edited, words in (
+        (members[:1], "it has 3 members of 6|not all members"),
+        ([*members, []], "not all members, each of them once"),
+        ([members[0], members[0]], "not all members, each of them once"),
+        (["x"], r'pieces\[0\]: expected a list, got "x"'),
+        (members[::-1], "positions: expected"),
+    ):
+        replace_json(listed, {"pieces": edited})
+        told(words)
+    listed.write_bytes(content)
+    done = next(piece for piece in pieces.pieces(path) if piece.finished)
+    commit = (done.directory / "commit.json").read_bytes()
+    (done.directory / "commit.json").write_bytes(commit[:-20])
+    told(r"commit\.json is damaged")
+    (done.directory / "commit.json").write_bytes(commit)
+    kept = done.directory.rename(tmp_path / "kept")
+    shutil.copytree(tmp_path / "other" / "parts" / done.directory.name, done.directory)
+    told("a piece of another run")
+    shutil.rmtree(done.directory)
+    kept.rename(done.directory)
+    (parts / "stop").unlink(missing_ok=True)
+    assert shared(SIMULATION, path, resume=True).status == "done"
+
+
+class _FirstPiece(Inline):
+    """Makes one piece, and then asks to stop."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        future, worker = concurrent.futures.Future(), self.simulation.worker(self.path)
+        worker.pieces = worker.pieces[:1]
+        worker.work()
+        os.kill(os.getpid(), signal.SIGTERM)
+        future.set_result((0, ""))
+        return future
 
 
 class _Nobody(concurrent.futures.Executor):

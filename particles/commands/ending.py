@@ -1,10 +1,11 @@
 """How a command ends: its exit code, and what is said of an error."""
 
+import contextlib
 import errno
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from .. import machine, ranks
 
@@ -37,13 +38,29 @@ def guarded(command: Callable[..., int]) -> Callable[..., int]:
     return called
 
 
+@contextlib.contextmanager
+def advising(advice: Callable[[str], str]) -> Iterator[None]:
+    """Where a full disk is told with an advice of its own, made of the words that ask to try again."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            error.add_note(advice(_again(error)))
+        raise
+
+
 def _told(error: BaseException) -> str:
     """What is said of an error; of a full disk also what has become of a run, and what to do."""
     message = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.errno in NO_ROOM:
-        again = "when there is room, give the same command again, a `run` with --resume"
-        return f"{message}. Nothing that was committed is lost: {again}"
+        said = getattr(error, "__notes__", None) or [_again(error).capitalize()]
+        return ". ".join(filter(None, [message, *said]))
     return message
+
+
+def _again(error: OSError) -> str:
+    room = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return f"when {'there is room' if room else 'files can be written there'}, give the same command again"
 
 
 def _leave(message: str, code: int) -> None:

@@ -4,13 +4,14 @@ import dataclasses
 import os
 import pathlib
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from .. import machine, ranks
 from .arguments import Flag, Overrides, Place, Repeated
-from .ending import DONE, VERDICT
+from .ending import DONE, VERDICT, advising
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -72,7 +73,7 @@ class Making:
         if wrong:
             raise ValueError(f"--slurm takes key=value; got {wrong[0]!r}")
         values = {name: int(value) if value.isdecimal() else value for name, _, value in pairs}
-        return Cluster(directory.resolve() / "parts" / "jobs", self.executor, values)
+        return Cluster(pathlib.Path(os.path.realpath(directory)) / "parts" / "jobs", self.executor, values)
 
 
 How = Annotated[Making, tyro.conf.OmitArgPrefixes]
@@ -113,11 +114,7 @@ def resume(run: Place, /, *, making: How = Making()) -> int:
     """
     if making.leads():
         return ranks.launched(sys.argv[1:], making.processes)
-    from ..config import load
-    from ..record import open_record
-
-    open_record(run)
-    return _made(load(run / "config.toml"), run, True, making)
+    return _made(_begun(run), run, True, making)
 
 
 def work(
@@ -136,18 +133,16 @@ def work(
     """
     import importlib
 
-    from ..config import load
-    from ..record import open_record
     from ..simulation import Simulation
 
     machine.trust()
     for module in imports:
         importlib.import_module(module)
-    open_record(run)
-    sweep = load(run / "config.toml", ["figures=[]"])  # matplotlib takes a second to import
+    sweep = _begun(run, ["figures=[]"])  # matplotlib takes a second to import
     if not isinstance(sweep, Simulation):
         raise ValueError(f"{run} holds a {type(sweep).__name__}, which workers cannot share")
-    sweep.worker(run).work(parent)
+    with advising(lambda again: again.capitalize() if parent is None else ""):  # else whoever began it advises
+        sweep.worker(run).work(parent)
     return DONE
 
 
@@ -175,6 +170,16 @@ def check(
     return DONE
 
 
+def _begun(run: pathlib.Path, overrides: Iterable[str] = ()) -> "AbstractExperiment":
+    """The experiment of a run directory, by the config that it was begun with."""
+    from ..config import load
+    from ..record import open_record
+    from ..record.writer import CONFIG
+
+    _ = open_record(run).config  # which is not read where it is not what was written
+    return load(run / CONFIG, overrides)
+
+
 def _made(experiment: "AbstractExperiment", directory: pathlib.Path, resume: bool, making: Making) -> int:
     machine.trust()
     together, starter = ranks.ranks(), making.starter(directory)
@@ -183,23 +188,34 @@ def _made(experiment: "AbstractExperiment", directory: pathlib.Path, resume: boo
     if together.first:
         print(f"running in {directory}", file=sys.stderr)
     try:
-        record = experiment.measure(
-            directory, resume=resume, progress=not making.quiet, workers=making.workers, executor=starter
-        )
-        ranks.part()
-        if not together.first:
-            return DONE
-        verdict = experiment.verdict(record)
-        if not making.no_figures:
-            from ..report import illustrated
+        with advising(lambda again: _advice(directory, again)):
+            record = experiment.measure(
+                directory, resume=resume, progress=not making.quiet, workers=making.workers, executor=starter
+            )
+            ranks.part()
+            if not together.first:
+                return DONE
+            verdict = experiment.verdict(record)
+            if not making.no_figures:
+                from ..report import illustrated
 
-            illustrated(record, experiment.figure_kinds(), verdict, lambda line: print(line, file=sys.stderr))
+                illustrated(record, experiment.figure_kinds(), verdict, lambda line: print(line, file=sys.stderr))
         return _answered(verdict)
     finally:
         if starter is not None:
             starter.shutdown(wait=False)
         if together.first and (directory / "manifest.json").exists():
             print(directory, flush=True)
+
+
+def _advice(directory: pathlib.Path, again: str) -> str:
+    """What to do when a disk is full: that depends on whether there is anything to go on with."""
+    from ..record.writer import COMMIT
+    from ..simulation.pieces import laid_out
+
+    if (directory / COMMIT).exists() or laid_out(directory):
+        return f"Nothing that was committed is lost: {again}, a `run` with --resume"
+    return f"Nothing was committed: {again}"
 
 
 def _check_together(experiment: "AbstractExperiment") -> None:

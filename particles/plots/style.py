@@ -6,8 +6,8 @@ set for himself neither leaks in nor is changed. A `Plate` is a drawn figure tog
 plate gives the same bytes: no date is written.
 """
 
+import io
 import os
-import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import equinox as eqx
 import matplotlib
 import matplotlib.style
 from matplotlib.figure import Figure
+
+from ..record.files import replace
 
 SINGLE = 3.4
 """Width of one column of print, in inches."""
@@ -55,15 +57,10 @@ def save(plate: Plate, path: str | os.PathLike[str]) -> None:
     suffix = path.suffix.lower()
     if suffix not in _METADATA:
         raise ValueError(f"a figure is saved as one of {sorted(_METADATA)}; got `{path.name}`")
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=suffix, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file, styled():
-            plate.figure.savefig(file, format=suffix[1:], metadata=_METADATA[suffix](plate))
-        os.chmod(name, 0o644)  # a temporary file is private; a figure is not
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    drawn = io.BytesIO()
+    with styled():
+        plate.figure.savefig(drawn, format=suffix[1:], metadata=_METADATA[suffix](plate))
+    replace(path, drawn.getvalue())
 
 
 def _png(plate: Plate) -> dict[str, Any]:

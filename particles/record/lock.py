@@ -12,6 +12,8 @@ import pathlib
 import socket
 from collections.abc import Iterator
 
+from .files import opened, own
+
 NAME = "lock"
 
 
@@ -27,8 +29,10 @@ def writing(directory: pathlib.Path) -> Iterator[None]:
     ------
     Locked
         If another process holds it, naming that process.
+    Damaged
+        If something else than a file stands in the place of the lock.
     """
-    descriptor = os.open(directory / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = own(directory / NAME, os.O_RDWR)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -44,14 +48,13 @@ def writing(directory: pathlib.Path) -> Iterator[None]:
 
 def held(directory: pathlib.Path) -> bool:
     """Whether a process holds a run directory at this moment."""
-    path = directory / NAME
-    if not path.exists():
-        return False
-    with open(path) as file:
-        try:
+    try:
+        with opened(directory / NAME) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except BlockingIOError:
+        return True
+    except OSError:  # no lock, or something that nobody can hold
+        return False
     return False
 
 
@@ -59,5 +62,5 @@ def _holder(descriptor: int) -> str:
     try:
         holder = json.loads(os.pread(descriptor, 4096, 0))
         return f"process {holder['pid']} on {holder['host']}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):  # what a lock says is for people
         return "another process"

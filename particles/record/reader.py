@@ -1,6 +1,7 @@
 """Reading a run directory: finished, interrupted, or still being written."""
 
 import functools
+import math
 import pathlib
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +9,17 @@ import numpy as np
 
 from .. import display
 from . import whole
-from .files import Damaged, intact, load_json
+from .arrays import array, arrays, check_blocks, check_small_files, checksum, time_axis
+from .commits import read_commit
+from .files import Damaged, check_regular, content, digest, intact
 from .lock import held
-from .writer import ARRAYS, FORMAT, MANIFEST, check_blocks, checksum, read_commit
+from .manifest import read_manifest
+from .names import ARRAYS, CONFIG, MANIFEST
 
 if TYPE_CHECKING:
     import xarray
+
+LABELS = "labels"  # of a coordinate whose values are words
 
 
 class Record:
@@ -43,18 +49,40 @@ class Record:
         frames = self._frames()
         if frames == 0:
             raise Damaged(f"{self.path} holds no committed frame yet")
-        try:
+        self._check_small_files()
+        check_regular(self.path / ARRAYS)
+        with intact(self.path / ARRAYS):
             stored = xarray.open_zarr(self.path / ARRAYS, chunks=None, consolidated=False)
-        except (OSError, ValueError, KeyError) as error:
-            raise Damaged(f"{self.path / ARRAYS} cannot be read: {error}") from error
-        labels = {name: (name, c.attrs["labels"], c.attrs) for name, c in stored.coords.items() if "labels" in c.attrs}
-        if frames is not None:
-            if stored.sizes["time"] < frames:
-                raise Damaged(f"{self.path} has {stored.sizes['time']} of {frames} committed frames: it is damaged")
-            stored = stored.isel(time=slice(0, frames))
-        ended = [m["depth"] if m["status"] == "stopped" else None for m in self.manifest.get("members", ())]
-        stops = {"stops": ended} if any(depth is not None for depth in ended) else {}
-        return stored.assign_coords(labels).assign_attrs(status=self.status, **stops)
+            labels = {name: (name, c.attrs[LABELS], c.attrs) for name, c in stored.coords.items() if LABELS in c.attrs}
+            if frames is not None:
+                if stored.sizes["time"] < frames:
+                    raise Damaged(f"{self.path} has {stored.sizes['time']} of {frames} committed frames: it is damaged")
+                stored = stored.isel(time=slice(0, frames))
+            stored = stored.assign_coords(labels)
+        return stored.assign_attrs(status=self.status, **self._stops(stored))
+
+    def _stops(self, stored: "xarray.Dataset") -> dict[str, Any]:
+        """Where a stop condition ended members, if it did so with any; one of them for each place of the sweep."""
+        members = self.manifest.get("members")
+        if members is None:
+            return {}
+        count = math.prod(stored.sizes[dim] for dim in stored.coords if dim != "time")
+        if len(members) != count:
+            raise Damaged(f"{self.path / MANIFEST} is damaged: members: expected {count}, got {len(members)}")
+        ended = [member["depth"] if member["status"] == "stopped" else None for member in members]
+        return {"stops": ended} if any(depth is not None for depth in ended) else {}
+
+    def _check_small_files(self) -> None:
+        """Compares what is said of the arrays with what was written; a finished run may have lost what vouches for it.
+
+        Raises
+        ------
+        Damaged
+            Naming the file that has changed.
+        """
+        commit = read_commit(self.path)
+        if commit["files"] or "checksums" not in self.manifest:
+            check_small_files(self.path, commit)
 
     @property
     def status(self) -> str:
@@ -75,35 +103,45 @@ class Record:
             Naming the first array that has changed, or the first frame.
         """
         if "checksums" in self.manifest:
-            with intact(self.path / ARRAYS):
-                self._compare()
+            self._check_small_files()
+            self._compare()
         elif (commit := read_commit(self.path))["blocks"]:
-            check_blocks(self.path, commit, self.manifest["chunk"])
+            check_blocks(self.path, commit)
 
     def _compare(self) -> None:
-        import zarr
-
-        group = zarr.open_group(self.path / ARRAYS, mode="r")
-        for name, expected in self.manifest["checksums"].items():
-            array = group.get(name)
-            if not isinstance(array, zarr.Array):
-                raise Damaged(f"{self.path / ARRAYS} is damaged: it has no array `{name}`")
-            if "chunk" in self.manifest:
-                axis = array.metadata.to_dict()["dimension_names"].index("time")  # pyright: ignore
-                found = checksum(array, axis, self.manifest["chunk"])
-            else:
-                found = whole.digest(np.asarray(array[...]))
-            if found != expected:
-                raise Damaged(f"{self.path / ARRAYS} is damaged: `{name}` is not what the run left")
+        with arrays(self.path) as group:
+            for name, expected in self.manifest["checksums"].items():
+                one = array(group, name)
+                if "chunk" in self.manifest:
+                    axis = time_axis(one)
+                    found = None if axis is None else checksum(one, axis, self.manifest["chunk"])
+                else:
+                    found = whole.digest(np.asarray(one[...]))
+                if found != expected:
+                    raise Damaged(f"{self.path / ARRAYS} is damaged: `{name}` is not what the run left")
 
     @property
     def config(self) -> str:
-        """The resolved config, as TOML."""
-        return (self.path / "config.toml").read_text()
+        """The resolved config, as TOML.
+
+        Raises
+        ------
+        Damaged
+            If it was changed after the run began.
+        """
+        path = self.path / CONFIG
+        text = content(path)
+        if self.manifest.get("config", hashed := digest(path)) != hashed:
+            raise Damaged(
+                f"{path} was changed after the run began: it is not the config of this run. Put back what was there; "
+                f"what stands there now is a run of its own: particles run {path} --out ANOTHER_FOLDER"
+            )
+        with intact(path):
+            return text.decode()
 
     def sources(self) -> str:
         """The BibTeX entries of everything that took part in the run."""
-        wanted = self.manifest["sources"]
+        wanted = self.manifest.get("sources", ())
         entries = bibliography()
         return "\n\n".join(entries[key] for key in wanted if key in entries)
 
@@ -115,8 +153,12 @@ class Record:
         return display.still(self)
 
     def __repr__(self) -> str:
-        frames = self._frames()
-        return f"Record({str(self.path)!r}, {self.status}, {'whole' if frames is None else f'{frames} frames'})"
+        try:
+            frames = self._frames()
+            words = "whole" if frames is None else f"{frames} frames"
+        except Damaged:
+            words = "damaged"
+        return f"Record({str(self.path)!r}, {self.status}, {words})"
 
 
 def open_record(path: str | pathlib.Path) -> Record:
@@ -132,10 +174,7 @@ def open_record(path: str | pathlib.Path) -> Record:
     path = pathlib.Path(path)
     if not (path / MANIFEST).exists():
         raise ValueError(f"{path} is not a run directory: it has no {MANIFEST}")
-    manifest = load_json(path / MANIFEST, ("format", "status", "identity", "segments"))
-    if manifest["format"] != FORMAT:
-        raise Damaged(f"{path / MANIFEST} has format {manifest['format']}; this version reads {FORMAT}")
-    return Record(path, manifest)
+    return Record(path, read_manifest(path))
 
 
 @functools.cache

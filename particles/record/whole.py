@@ -2,14 +2,15 @@
 
 import hashlib
 import pathlib
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 
-from .files import replace_json, sync_directory
-from .writer import ARRAYS, COMMIT, put_coordinate
+from .arrays import put_coordinate, small_files
+from .commits import NOTHING, write_commit
+from .files import remove, sync_directory
+from .names import ARRAYS
 
 if TYPE_CHECKING:
     import xarray
@@ -19,8 +20,7 @@ def keep(directory: pathlib.Path, dataset: "xarray.Dataset") -> dict[str, str]:
     """Puts a dataset into a run directory; it is there whole or not at all. Returns a checksum for each variable."""
     scratch = directory / f"{ARRAYS}.partial"
     for path in (scratch, directory / ARRAYS):
-        if path.exists():
-            shutil.rmtree(path)
+        remove(path)
     group = zarr.create_group(scratch, zarr_format=3, attributes=_plain(dataset.attrs))
     for name in dataset.indexes:
         put_coordinate(group, str(name), np.asarray(dataset[name].values), _plain(dataset[name].attrs))
@@ -37,7 +37,7 @@ def keep(directory: pathlib.Path, dataset: "xarray.Dataset") -> dict[str, str]:
         array[...] = values
     scratch.rename(directory / ARRAYS)
     sync_directory(directory)
-    replace_json(directory / COMMIT, {"frames": None, "checkpoint": None, "sha256": None, "blocks": [], "notes": {}})
+    write_commit(directory, {**NOTHING, "frames": None}, None, [], None, small_files(directory / ARRAYS))
     return {str(name): digest(np.asarray(variable.values)) for name, variable in dataset.data_vars.items()}
 
 

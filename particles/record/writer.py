@@ -7,23 +7,26 @@ a block that an earlier one had counted.
 """
 
 import dataclasses
-import hashlib
-import io
 import pathlib
-import shutil
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import zarr
+import zarr.storage
 
-from .files import Damaged, digest, intact, load_json, replace, replace_json, sync, sync_directory
+from .arrays import array, arrays, block_digest, check_blocks, checksum, put_coordinate, small_files
+from .commits import read_checkpoint, read_commit, write_checkpoint, write_commit
+from .files import Damaged, folder, remove, sync, sync_directory
+from .names import ARRAYS, CHECKPOINTS, COMMIT
+from .names import CONFIG as CONFIG
+from .names import FORMAT as FORMAT
+from .names import LOG as LOG
+from .names import MANIFEST as MANIFEST
 
-ARRAYS, CHECKPOINTS, COMMIT = "data.zarr", "checkpoints", "commit.json"
-CONFIG, MANIFEST, LOG = "config.toml", "manifest.json", "log.txt"
 KEPT_CHECKPOINTS = 2
-FORMAT = 1  # of a run directory
+SAID = ("shape", "chunk_grid", "data_type", "fill_value", "dimension_names", "attributes")  # of an array, by zarr
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Writer:
         self.frames = 0
         self._blocks: list[str] = []  # a digest of each committed chunk
         self._last: dict[str, Any] | None = None  # the commit before the next one
+        self._files: dict[str, str] = {}  # a digest of each small file among the arrays
 
     @property
     def _arrays(self) -> pathlib.Path:
@@ -83,10 +87,14 @@ class Writer:
 
     def create(self) -> None:
         """Makes empty arrays; what was there and not committed is removed."""
-        if self._arrays.exists():
-            shutil.rmtree(self._arrays)
-        (self.directory / CHECKPOINTS).mkdir(exist_ok=True)
-        group = zarr.create_group(self._arrays, zarr_format=3, attributes=dict(self.layout.attributes))
+        remove(self._arrays)
+        folder(self.directory / CHECKPOINTS)
+        self._laid_out(self._arrays)
+        self.frames, self._blocks, self._last, self._files = 0, [], None, small_files(self._arrays)
+
+    def _laid_out(self, store: pathlib.Path | zarr.storage.MemoryStore) -> zarr.Group:
+        """Empty arrays of this layout."""
+        group = zarr.create_group(store, zarr_format=3, attributes=dict(self.layout.attributes))
         for name, (values, attributes) in self.layout.coordinates.items():
             put_coordinate(group, name, values, attributes)
         for name, variable in self._timed().items():
@@ -102,7 +110,7 @@ class Writer:
                 dimension_names=(*names, "time", *variable.dims),
                 attributes=dict(variable.attributes),
             )
-        self.frames, self._blocks, self._last = 0, [], None
+        return group
 
     def reopen(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Goes back to the last commit; what was written after it will be written again. Returns checkpoint and notes.
@@ -112,32 +120,65 @@ class Writer:
         Raises
         ------
         Damaged
-            If both checkpoints, or a block of the arrays, do not have the content that was committed.
+            If both checkpoints, or a block of the arrays, do not have the content that was committed, or the arrays
+            are not those of this layout.
         """
         for stray in self.directory.rglob("*.partial"):
-            stray.unlink()
+            remove(stray)
         commit = read_commit(self.directory)
-        check_blocks(self.directory, commit, self.layout.chunk)
-        last = self._restorable(commit)
-        self.frames, self._last = last["frames"], last
-        self._blocks = commit["blocks"][: -(-self.frames // self.layout.chunk)]
-        with np.load(self.directory / last["checkpoint"], allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}, last["notes"]
+        if commit["chunk"] != self.layout.chunk or commit["frames"] > self.layout.frames:
+            raise Damaged(
+                f"{self.directory / COMMIT} is damaged: {commit['frames']} frames in chunks of {commit['chunk']}, of "
+                f"a run of {self.layout.frames} in chunks of {self.layout.chunk}"
+            )
+        check_blocks(self.directory, commit)
+        self._files = commit["files"]
+        with arrays(self.directory, "r+") as group:
+            self._check(group, commit["frames"])
+        return self._restored(commit)
 
-    def _restorable(self, commit: dict[str, Any]) -> dict[str, Any]:
-        """The last commit with a checkpoint that is whole."""
-        before = commit.get("before")
-        for one in filter(None, (commit, before)):
-            path = self.directory / one["checkpoint"]
-            if path.exists() and digest(path) == one["sha256"]:
-                if one is before:
-                    lost = f"{self.directory / commit['checkpoint']} is damaged"
-                    print(f"particles: warning: {lost}; going on from frame {one['frames']}", file=sys.stderr)
-                return {name: one[name] for name in ("frames", "checkpoint", "sha256", "notes")}
+    def _restored(self, commit: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The last checkpoint that is whole, and notes."""
+        for one in filter(None, (commit, commit["before"])):
+            blocks = commit["blocks"][: -(-one["frames"] // self.layout.chunk)]
+            checkpoint = read_checkpoint(self.directory, one, blocks)
+            if checkpoint is None:
+                continue
+            if one is not commit:
+                lost = f"{self.directory / commit['checkpoint']} is damaged"
+                print(f"particles: warning: {lost}; going on from frame {one['frames']}", file=sys.stderr)
+            self._last = {name: one[name] for name in ("frames", "checkpoint", "sha256", "notes")}
+            self.frames, self._blocks = one["frames"], blocks
+            return checkpoint, one["notes"]
         raise Damaged(
             f"{self.directory / commit['checkpoint']} is damaged: its content is not what was committed, and no other "
             "checkpoint is left. The frames can be read; to compute further, run the config into another folder (--out)"
         )
+
+    def _check(self, group: zarr.Group, frames: int) -> None:
+        """Compares arrays with the layout; those that were cut off already, at `frames`, get back their length.
+
+        Raises
+        ------
+        Damaged
+            Naming the first array that is another one.
+        """
+        wanted = self._laid_out(zarr.storage.MemoryStore())
+        for name, one in wanted.arrays():
+            found = array(group, name)
+            said, expected = found.metadata.to_dict(), one.metadata.to_dict()
+            short = name in self._timed() and found.shape[self._axis(name) : self._axis(name) + 1] == (frames,)
+            if short and found.shape != one.shape:
+                said["shape"] = expected["shape"]
+            for key in SAID:
+                if repr(said.get(key)) != repr(expected[key]):  # nan, a fill value, does not equal itself
+                    raise Damaged(
+                        f"{self._arrays / name} is damaged: {key}: expected {expected[key]}, got {said.get(key)}"
+                    )
+            if name in self.layout.coordinates and not np.array_equal(np.asarray(found[...]), np.asarray(one[...])):
+                raise Damaged(f"{self._arrays / name} is damaged: its values are not those of the sweep")
+            if short and found.shape != one.shape:
+                found.resize(one.shape)
 
     def append(
         self,
@@ -160,9 +201,9 @@ class Writer:
         group = zarr.open_group(self._arrays, mode="r+")
         stop = self.frames + len(times)
         for name, values in {"time": times, **frames}.items():
-            array, axis = _array(group, name), self._axis(name)
-            array[(slice(None),) * axis + (slice(self.frames, stop),)] = np.asarray(values, self.layout.dtype)
-            self._sync(name, axis, array.ndim)
+            one, axis = array(group, name), self._axis(name)
+            one[(slice(None),) * axis + (slice(self.frames, stop),)] = np.asarray(values, self.layout.dtype)
+            self._sync(name, axis, one.ndim)
         self._blocks = [*self._blocks, block_digest(group, self.frames, stop)]
         self._commit(stop, checkpoint, notes)
         self.frames = stop
@@ -171,22 +212,21 @@ class Writer:
         """Cuts off the frames that never came, and returns a checksum for each array's content."""
         group = zarr.open_group(self._arrays, mode="r+")
         for name in self._timed():
-            array, axis = _array(group, name), self._axis(name)
-            if array.shape[axis] != self.frames:
-                array.resize((*array.shape[:axis], self.frames, *array.shape[axis + 1 :]))
-        return {name: checksum(_array(group, name), self._axis(name), self.layout.chunk) for name in self._timed()}
+            one, axis = array(group, name), self._axis(name)
+            if one.shape[axis] != self.frames:
+                one.resize((*one.shape[:axis], self.frames, *one.shape[axis + 1 :]))
+        files = small_files(self._arrays)
+        if files != self._files:  # another version of zarr than began the run writes them in its own way
+            commit = read_commit(self.directory)
+            write_commit(self.directory, self._last or {}, self.layout.chunk, self._blocks, commit["before"], files)
+        return {name: checksum(array(group, name), self._axis(name), self.layout.chunk) for name in self._timed()}
 
     def _commit(self, frames: int, checkpoint: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> None:
-        buffer = io.BytesIO()
-        np.savez(buffer, **checkpoint)  # pyright: ignore[reportArgumentType]
-        relative = pathlib.Path(CHECKPOINTS) / f"{frames:09d}.npz"
-        replace(self.directory / relative, buffer.getvalue())
-        commit = {"frames": frames, "checkpoint": relative.as_posix(), "sha256": digest(self.directory / relative)}
-        commit["notes"] = dict(notes)
-        replace_json(self.directory / COMMIT, {**commit, "blocks": self._blocks, "before": self._last})
-        self._last = commit
+        one = write_checkpoint(self.directory, frames, self._blocks, checkpoint, notes)
+        write_commit(self.directory, one, self.layout.chunk, self._blocks, self._last, self._files)
+        self._last = one
         for old in sorted((self.directory / CHECKPOINTS).glob("*.npz"))[:-KEPT_CHECKPOINTS]:
-            old.unlink()
+            remove(old)
 
     def _timed(self) -> dict[str, Variable]:
         depth = Variable((), (), {"long_name": "depth", "symbol": "$t$", "units": "1"})
@@ -202,66 +242,3 @@ class Writer:
         sync(path)
         if path.parent.exists():
             sync_directory(path.parent)
-
-
-def read_commit(directory: pathlib.Path) -> dict[str, Any]:
-    """What counts in a run directory; nothing, if it was never committed to."""
-    path = directory / COMMIT
-    if not path.exists():
-        return {"frames": 0, "checkpoint": None, "sha256": None, "blocks": [], "notes": {}}
-    return load_json(path, ("frames", "checkpoint", "sha256", "blocks", "notes"))
-
-
-def check_blocks(directory: pathlib.Path, commit: Mapping[str, Any], chunk: int) -> None:
-    """Compares the frames that are committed with their digests.
-
-    Raises
-    ------
-    Damaged
-        Naming the first frame of a block that has changed.
-    """
-    path = directory / ARRAYS
-    with intact(path):
-        group = zarr.open_group(path, mode="r")
-        for k, block in enumerate(commit["blocks"]):
-            first = k * chunk
-            if block_digest(group, first, min(first + chunk, commit["frames"])) != block:
-                raise Damaged(f"{path} is damaged: frames from {first} on are not what was committed")
-
-
-def block_digest(group: zarr.Group, start: int, stop: int) -> str:
-    """A short hash of some frames of everything, as they stand on disk."""
-    total = hashlib.sha256()
-    for name, array in sorted(group.arrays()):
-        names = array.metadata.to_dict()["dimension_names"]
-        if "time" in names:  # pyright: ignore
-            axis = names.index("time")  # pyright: ignore
-            part = array[(slice(None),) * axis + (slice(start, stop),)]
-            total.update(f"{name} ".encode() + np.ascontiguousarray(part).tobytes())
-    return total.hexdigest()[:16]
-
-
-def checksum(array: zarr.Array, axis: int, chunk: int) -> str:
-    """The sha256 of an array's numbers in order of time, chunk by chunk: equal if and only if the bits are."""
-    total = hashlib.sha256()
-    for start in range(0, array.shape[axis], chunk):
-        part = np.asarray(array[(slice(None),) * axis + (slice(start, start + chunk),)])
-        total.update(np.ascontiguousarray(np.moveaxis(part, axis, 0)).tobytes())
-    return total.hexdigest()
-
-
-def put_coordinate(group: zarr.Group, name: str, values: np.ndarray, attributes: Mapping[str, Any]) -> None:
-    """Writes a swept coordinate; words become positions with their `labels` beside them, since zarr v3 has no words."""
-    if values.dtype.kind == "U":
-        attributes, values = {**attributes, "labels": values.tolist()}, np.arange(len(values))
-    array = group.create_array(
-        name, shape=values.shape, dtype=values.dtype, dimension_names=(name,), attributes=dict(attributes)
-    )
-    array[...] = values
-
-
-def _array(group: zarr.Group, name: str) -> zarr.Array:
-    array = group.get(name)
-    if not isinstance(array, zarr.Array):
-        raise Damaged(f"{group.store_path} is damaged: it has no array `{name}`")
-    return array

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..integration import Plan, Status
-from ..record import Layout, Record, Writer, open_record
+from ..record import Damaged, Layout, Record, Writer, open_record
 from ..record.writer import COMMIT
 from .grid import place
 from .loop import reached
@@ -16,12 +16,17 @@ from .pieces import Piece
 
 
 def assemble(
-    run: pathlib.Path, pieces: Sequence[Piece], ends: Sequence[Mapping[str, Any]], plan: Plan, layout: Layout
+    run: pathlib.Path,
+    identity: str,
+    pieces: Sequence[Piece],
+    ends: Sequence[Mapping[str, Any]],
+    plan: Plan,
+    layout: Layout,
 ) -> tuple[int, dict[str, str]]:
     """Writes the record of a run whose pieces are finished; how many frames it has, and a checksum for each array.
 
-    The depths are those to which some member came, by what is known of their `ends`. What an earlier assembly left is
-    written over.
+    Pieces must be of the run of that identity. The depths are those to which some member came, by what is known of
+    their `ends`. What an earlier assembly left is written over.
 
     Raises
     ------
@@ -32,6 +37,8 @@ def assemble(
     """
     records = [open_record(piece.directory) for piece in pieces]
     for record in records:
+        if record.manifest["identity"] != identity:
+            raise Damaged(f"{record.path} is damaged: it is a piece of another run")
         record.verify()
     frames = max(record.dataset.sizes["time"] for record in records)
     (run / COMMIT).unlink(missing_ok=True)

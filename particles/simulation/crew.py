@@ -8,6 +8,7 @@ a job is a plain call of a command of ours on the path of the run.
 import concurrent.futures
 import errno
 import pathlib
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ import tqdm
 
 from ..integration import Failed, Plan, Status
 from ..record import Damaged, Layout
+from ..record.writer import COMMIT
 from .assembly import assemble
 from .grid import span
 from .interruption import listening
@@ -31,10 +33,11 @@ POLL = 0.5  # seconds between two looks at the pieces, or
 LOOKING = 20  # times what a look takes, where there are many
 BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
 DONE, INTERRUPTED, LOST = 0, 75, 128  # exit codes of a worker; the last where there is none
+NUMBERED = re.compile(r"^\[Errno \d+\] ")  # as the error of a worker begins, and again the one that tells of it
 FAULTS: Mapping[int, Callable[[str], Exception]] = {  # exit codes of a worker that concern the whole run
     2: ValueError,
     65: Damaged,
-    74: lambda said: OSError(errno.ENOSPC, said),
+    74: lambda said: OSError(errno.ENOSPC, NUMBERED.sub("", said)),
 }
 
 
@@ -93,12 +96,13 @@ class Crew:
             with self.bar:
                 self._to_the_end()
             ends = list(self.ends.values())
-            frames, checksums = assemble(self.directory, self.pieces, ends, self.plan, self.layout)
+            identity = self.journal.manifest["identity"]
+            frames, checksums = assemble(self.directory, identity, self.pieces, ends, self.plan, self.layout)
         except BaseException as error:
             self._abandon(str(error) if isinstance(error, Interrupted) else f"{type(error).__name__}: {error}")
             raise
         manifests = [piece.manifest() for piece in sorted(self.pieces, key=lambda piece: piece.members)]
-        reasons = [manifest["segments"][-1]["reason"] for manifest in manifests]
+        reasons = [segment.get("reason") for manifest in manifests for segment in manifest["segments"][-1:]]
         reason = "; ".join(failures for failures in reasons if failures)
         self._close("failed" if reason else "done", frames, reason or None, checksums=checksums)
         clear(self.directory)
@@ -216,14 +220,24 @@ class Crew:
         if segments:
             provenance = segments[-1]["provenance"]
             self.hosts[provenance["host"]] = provenance
-            made |= {"host": provenance["host"], "segment": segments[-1]["session"]}
+            made |= {"host": provenance["host"], "segment": segments[-1].get("session", self._session)}
         unknown = [{"status": Status.running.name, "depth": self._depth(piece)}] * len(piece.members)
         ends = zip(piece.members, manifest.get("members", unknown), strict=True)
         return {member: {**end, **made} for member, end in ends}
 
     def _depth(self, piece: Piece) -> float:
-        """The depth up to which a piece is committed."""
-        return float(self.depths[max(piece.frames() - 1, 0)])
+        """The depth up to which a piece is committed.
+
+        Raises
+        ------
+        Damaged
+            If that is beyond the plan.
+        """
+        frames = piece.frames()
+        if frames > len(self.depths):
+            path = piece.directory / COMMIT
+            raise Damaged(f"{path} is damaged: {frames} frames of a run of {len(self.depths)}")
+        return float(self.depths[max(frames - 1, 0)])
 
     def _progress(self) -> str:
         count = len(self.ends) + sum(len(piece.members) for piece in self.open)

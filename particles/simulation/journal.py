@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import machine
 from ..record import Damaged, open_record
-from ..record.files import replace, replace_json
+from ..record.files import append, digest, replace, replace_json
 from ..record.writer import COMMIT, CONFIG, FORMAT, LOG, MANIFEST
 
 
@@ -31,16 +31,19 @@ class Journal:
     ------
     ValueError
         If the directory holds a run of another identity.
+    Damaged
+        If it holds other members of a sweep than it should, or says that a run is done of which nothing is left.
     """
 
     def __init__(self, directory: pathlib.Path, facts: Mapping[str, Any], config: Callable[[], str]):
         self.directory = directory
         if (directory / MANIFEST).exists():
             self.manifest = open_record(directory).manifest
-            self._check(facts["identity"])
+            self._check(facts)
         else:
-            self.manifest = {"format": FORMAT, "status": "new", **facts, "segments": []}
             replace(directory / CONFIG, config().encode())
+            hashed = digest(directory / CONFIG)
+            self.manifest = {"format": FORMAT, "status": "new", **facts, "config": hashed, "segments": []}
             replace_json(directory / MANIFEST, self.manifest)
 
     @property
@@ -96,11 +99,10 @@ class Journal:
 
     def log(self, line: str) -> None:
         """Adds a line to the log."""
-        with open(self.directory / LOG, "a") as log:
-            log.write(f"{_now()} {line}\n")
+        append(self.directory / LOG, f"{_now()} {line}\n")
 
-    def _check(self, identity: str) -> None:
-        if self.manifest["identity"] != identity:
+    def _check(self, facts: Mapping[str, Any]) -> None:
+        if self.manifest["identity"] != facts["identity"]:
             begun_with = [segment["provenance"]["code"] for segment in self.manifest["segments"][:1]]
             code = begun_with[0] if begun_with else machine.code_digest()
             other = "another run" if code == machine.code_digest() else f"a run of other code ({code})"
@@ -108,6 +110,11 @@ class Journal:
                 f"{self.directory} holds {other}, which this one ({machine.code_digest()}) must not overwrite; "
                 "choose another path, or go on with the code it was begun with"
             )
+        path = self.directory / MANIFEST
+        if (found := self.manifest.get("positions")) != (expected := facts.get("positions")):
+            raise Damaged(f"{path} is damaged: positions: expected {expected}, got {found}")
+        if self.status == "done" and "checksums" not in self.manifest:
+            raise Damaged(f"{path} is damaged: it says that the run is done, and has no checksums")
 
 
 def _now() -> str:

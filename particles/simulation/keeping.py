@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..ranks import Ranks, packed, unpacked
-from ..record import Layout, Writer
+from ..record import Damaged, Layout, Writer
+from ..record.writer import COMMIT
 from .journal import Journal
 
 Checkpoint = dict[str, np.ndarray]
@@ -68,6 +69,8 @@ class Keeping(AbstractKeeping):
 
     def begin(self, facts: Mapping[str, Any]) -> tuple[Checkpoint, dict[str, Any]] | None:
         found = self.writer.reopen() if self.journal.begun else self.writer.create()
+        if found is not None and "failures" not in found[1]:
+            raise Damaged(f"{self.journal.directory / COMMIT} is damaged: notes: it has no `failures`")
         self.journal.open_segment(self.writer.frames, facts)
         return found
 

@@ -8,20 +8,22 @@ come and go, on any machine that sees the folder.
 
 import dataclasses
 import pathlib
-import shutil
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..record import Damaged
-from ..record.files import load_json, replace_json
+from ..record import Damaged, schema
+from ..record.commits import read_commit
+from ..record.files import folder, load_json, remove, replace_json
 from ..record.lock import held
-from ..record.writer import MANIFEST, read_commit
+from ..record.manifest import read_manifest
+from ..record.writer import MANIFEST
 
 PARTS, CLEARED, LIST, STOP = "parts", "parts.done", "pieces.json", "stop"
 MOST_PAIRS = 2**20  # of tokens in one piece: one member of n = 1024, or 16 of n = 256, keep a core busy
 LEAST_PAIRS = 2**12  # below, starting the program costs more than its work: 64 members of n = 8, one of n = 64
 SHARES = 4  # pieces for each worker, so that all end at about the same time
 TRIES = 2  # tries at a piece that commit nothing before it is given up
+FORM = schema.table({"pieces": schema.several(schema.several(schema.count))})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +40,25 @@ class Piece:
     members: tuple[int, ...]
 
     def manifest(self) -> dict[str, Any]:
-        """What is written about the piece so far."""
-        if not (self.directory / MANIFEST).exists():
+        """What is written about the piece so far.
+
+        Raises
+        ------
+        Damaged
+            If it is not what was written, or is that of other members.
+        """
+        path = self.directory / MANIFEST
+        if not path.exists():
             return {"status": "new", "segments": []}
-        return load_json(self.directory / MANIFEST, ("status", "segments"))
+        manifest = read_manifest(self.directory)
+        if manifest.get("positions") != list(self.members):
+            raise Damaged(
+                f"{path} is damaged: positions: expected {list(self.members)}, got {manifest.get('positions')}"
+            )
+        ends = manifest.get("members", self.members)
+        if len(ends) != len(self.members):
+            raise Damaged(f"{path} is damaged: members: expected {len(self.members)}, got {len(ends)}")
+        return manifest
 
     @property
     def finished(self) -> bool:
@@ -55,7 +72,7 @@ class Piece:
 
     def frames(self) -> int:
         """How many frames are committed."""
-        return read_commit(self.directory)["frames"]
+        return read_commit(self.directory)["frames"] or 0
 
     def begun(self, session: int) -> int:
         """How many times it was taken up in a session of the run."""
@@ -94,7 +111,7 @@ def _size(count: int, tokens: int, workers: int) -> int:
 
 def lay_out(run: pathlib.Path, members: Iterable[Sequence[int]]) -> None:
     """Writes down which members form which piece; from then on the run is made in pieces."""
-    (run / PARTS).mkdir(exist_ok=True)
+    folder(run / PARTS)
     replace_json(run / PARTS / LIST, {"pieces": [list(piece) for piece in members]})
 
 
@@ -115,15 +132,16 @@ def pieces(run: pathlib.Path) -> list[Piece]:
         raise ValueError(
             f"{run} is not a sweep that is made in pieces: begin one with particles run CONFIG --workers 2"
         )
-    listed = load_json(run / PARTS / LIST, ("pieces",))["pieces"]
-    if not isinstance(listed, list) or not all(isinstance(piece, list) and piece for piece in listed):
-        raise Damaged(f"{run / PARTS / LIST} is damaged: it is no list of pieces")
+    listed = load_json(run / PARTS / LIST, FORM)["pieces"]
+    named = sorted(member for piece in listed for member in piece)
+    if not all(listed) or named != list(range(len(named))):
+        raise Damaged(f"{run / PARTS / LIST} is damaged: its pieces are not all members, each of them once")
     return [Piece(run / PARTS / f"{k:06d}", tuple(members)) for k, members in enumerate(listed)]
 
 
 def clear(run: pathlib.Path) -> None:
     """Removes the pieces of a run whose record is complete, all at once for whoever still looks for one."""
     if (run / PARTS).exists():
+        remove(run / CLEARED)
         (run / PARTS).rename(run / CLEARED)
-    if (run / CLEARED).exists():
-        shutil.rmtree(run / CLEARED)
+    remove(run / CLEARED)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..integration import Failed
 from ..record import Layout, Locked
+from ..record.files import folder
 from ..record.lock import writing
 from .grid import Member
 from .interruption import Flag, listening
@@ -80,7 +81,7 @@ class Worker:
             return False
         if flag.asked is not None:
             raise Interrupted(f"{flag.asked} before {piece.directory}; everything up to there is committed")
-        piece.directory.mkdir(exist_ok=True)
+        folder(piece.directory)
         try:
             with writing(piece.directory):
                 return self._made(piece, flag)

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -12,13 +13,13 @@ import jax
 from .. import machine
 from ..integration import Plan
 from ..process import command
-from ..record import Layout, open_record
-from ..record.writer import COMMIT
+from ..record import Damaged, Layout, open_record
+from ..record.writer import COMMIT, MANIFEST
 from .budget import Budget
 from .crew import Crew
 from .grid import Member, alike
 from .journal import Journal
-from .pieces import cut, laid_out, lay_out, pieces
+from .pieces import LIST, PARTS, cut, laid_out, lay_out, pieces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +44,18 @@ class Workforce:
         """Which members form a piece where workers make the run; none where this process moves all of them in step.
 
         A run goes on as it was begun.
+
+        Raises
+        ------
+        Damaged
+            If it was begun in pieces, and they are gone or are not those of its members.
         """
         if laid_out(directory):
-            return [piece.members for piece in pieces(directory)]
+            found = [piece.members for piece in pieces(directory)]
+            if (count := sum(map(len, found))) != len(members):
+                raise Damaged(f"{directory / PARTS / LIST} is damaged: it has {count} members of {len(members)}")
+            return found
+        _check_not_lost(directory)
         if (self.count == 1 and self.here) or len(members) == 1:
             return []
         if (directory / COMMIT).exists():
@@ -68,7 +78,7 @@ class Workforce:
         progress: bool,
     ) -> None:
         """Has the run made, in pieces; `imports` are modules that a worker needs, the rest is as for a `Crew`."""
-        run = journal.directory.resolve()
+        run = pathlib.Path(os.path.realpath(journal.directory))
         if not laid_out(run):
             lay_out(run, parts)
         line = ["work", str(run), *(word for module in imports for word in ("--imports", module))]
@@ -96,4 +106,15 @@ def workforce(directory: pathlib.Path, workers: int | None, executor: concurrent
     if executor is not None:
         return Workforce(machine.cores(), executor)
     segments = open_record(directory).manifest["segments"] if laid_out(directory) else []
-    return Workforce(next((segment["workers"] for segment in reversed(segments)), 1), None)
+    before = [segment["workers"] for segment in segments if "workers" in segment]
+    return Workforce(max(1, before[-1]) if before else 1, None)
+
+
+def _check_not_lost(directory: pathlib.Path) -> None:
+    """Raises Damaged for a run that was begun in pieces and has neither come to its end nor any pieces."""
+    manifest = open_record(directory).manifest if (directory / MANIFEST).exists() else {"segments": []}
+    if any("workers" in one for one in manifest["segments"]) and manifest["status"] not in ("done", "failed"):
+        raise Damaged(
+            f"{directory} is damaged: the run was begun in pieces, and {PARTS}/{LIST} is gone. Remove the folder, and "
+            "run the config again"
+        )

@@ -9,6 +9,7 @@ import pytest
 import shown
 
 from particles.commands import view as command
+from particles.record.files import replace_json
 from particles.view import page, write
 
 WIDE, USUAL, NARROW, LEAST = (1400, 900), (1000, 700), (390, 844), (360, 740)
@@ -343,17 +344,15 @@ def test_an_unfinished_record_says_so(real, opened, tmp_path):
 
     copy = tmp_path / "copy"
     shutil.copytree(real.path, copy)
-    manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["status"] = "running"
+    manifest = {**real.manifest, "status": "running"}
     del manifest["checksums"]
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    replace_json(copy / "manifest.json", manifest)
     record = pt.open(copy)
     seen = opened(write(record, tmp_path / "v.html").read_text())
     assert "interrupted before its end" in seen.script("return document.getElementById('alert').textContent")
     block = next(path for path in (real.path / "data.zarr" / "tokens" / "c").rglob("*") if path.is_file())
     spoiled = copy / block.relative_to(real.path)
-    manifest = json.loads((real.path / "manifest.json").read_text())
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    shutil.copy(real.path / "manifest.json", copy)
     spoiled.write_bytes(bytes(len(spoiled.read_bytes())))
     with pytest.raises(ValueError, match="damaged"):
         write(pt.open(copy), tmp_path / "w.html")

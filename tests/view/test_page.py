@@ -17,6 +17,8 @@ from particles.analysis.merge_tree import branches
 from particles.commands import view as view_command
 from particles.commands.ending import guarded
 from particles.record import Damaged, Record
+from particles.record.files import replace_json
+from particles.record.writer import FORMAT
 from particles.spaces import Euclidean
 from particles.view import page, source, still, view, write
 from particles.view.bundle import ASSETS, MODULES, bundle, script
@@ -188,8 +190,8 @@ def test_mistakes_on_the_command_line_have_their_exit_codes(tmp_path, capsys):
     command = guarded(view_command)
     assert command(tmp_path / "nowhere") == 2
     assert "not a run directory" in capsys.readouterr().err
-    manifest = {"format": 1, "status": "done", "identity": "x", "segments": []}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    manifest = {"format": FORMAT, "status": "done", "identity": "x", "segments": []}
+    replace_json(tmp_path / "manifest.json", manifest)
     assert command(tmp_path) == 65
     assert "holds no committed frame" in capsys.readouterr().err
 
