@@ -360,3 +360,17 @@ def test_sources_are_found_wherever_a_noun_stands():
     for place in ((noun,), [noun], {"a": noun}, {"a": (1, [{"b": noun}])}, ({"a": 1.0}, noun)):
         assert set(sources_of(place)) == plain
     assert sources_of({"a": 1.0, "b": ("word", None)}) == ()
+
+
+def test_members_of_a_manifest_carry_their_swept_values(tmp_path):
+    """A stop depth means something with the parameters beside it, as one process or as pieces of workers keep it."""
+    plan = dataclasses.replace(PLAN, until=40.0, stop=(pt.stopping.OneCluster(1.2),))
+    sweep = {"flow.law.value": (pt.values.Identity(), pt.values.Linear(2.0)), "seed": (3, 5)}
+    members = quiet(dataclasses.replace(SIMULATION, plan=plan, sweep=sweep), tmp_path / "run").manifest["members"]
+    expected = [{"value": name, "seed": seed} for name in ("Identity", "Linear 2") for seed in (3, 5)]
+    assert [member["swept"] for member in members] == expected
+    assert {member["status"] for member in members} == {"stopped"}
+    for member, seed in zip(members[:2], (3, 5), strict=True):
+        run = pt.solve(SIMULATION.flow, dataclasses.replace(SIMULATION, seed=seed).first(), plan)
+        np.testing.assert_allclose(member["depth"], run.depth, rtol=1e-9)
+    assert "swept" not in quiet(SIMULATION, tmp_path / "one").manifest["members"][0]

@@ -12,7 +12,7 @@ from ..claim import discover
 from ..declaration import Declared, family, nearest, replaced
 from ..experiment import AbstractExperiment
 from ..simulation import Simulation
-from ..simulation.grid import dimensions
+from ..simulation.grid import LARGEST_SWEEP, dimensions
 from ..stored import DataError, confined
 from .faults import ConfigError, in_words
 from .models import experiments, fields_of, known, rebuild
@@ -163,6 +163,8 @@ def _swept(simulation: Simulation, path: str, given: Any) -> tuple[Any, ...]:
         count = given.get("count")
         if path != "seed" or not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ValueError(f"{{count = n}}, n at least 1, is for `seed` only; got {given!r}. Give a list of values.")
+        if count > LARGEST_SWEEP:
+            raise ValueError(f"{count} members; the largest sweep has {LARGEST_SWEEP}. Make several runs of it.")
         return tuple(range(simulation.seed, simulation.seed + count))
     if not isinstance(given, list) or not given:
         raise ValueError(f"expected a list of values; got {given!r}")

@@ -34,7 +34,8 @@ SEGMENT = schema.table(
 COALESCENCE = schema.table({"tolerance": number, "tokens": count, "moving": count, "largest_displacement": number})
 MEMBER = schema.table(
     {"status": text, "depth": number},
-    {"steps": count, "rejected": count, "attempts": count, "host": text, "segment": count, "coalescence": COALESCENCE},
+    {"steps": count, "rejected": count, "attempts": count, "host": text, "segment": count, "coalescence": COALESCENCE}
+    | {"swept": schema.table({})},
 )
 FORM = schema.table(
     {

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -27,7 +27,7 @@ from .coalescence import Coalescence
 SWEPT = re.compile(
     r"seed|flow(\..+)?|start|start\.(?!path$|name$).+|plan\.(rtol|atol|dt|solver|max_steps|coalesce|stop(\..+)?)"
 )
-LARGEST_SWEEP = 1_000_000
+LARGEST_SWEEP = 100_000  # members: several minutes of preparation
 LONGEST_NAME = 60  # of a swept value in legends: beyond, its parts are left out
 OBSERVABLES = AbstractObservable.__module__.rpartition(".")[0]
 RESERVED = ("time", "token", "dim", "tokens")
@@ -123,11 +123,20 @@ def combinations(noun: Declared, sweep: tuple[Dimension, ...], positions: Iterab
     return members
 
 
+def swept(sweep: tuple[Dimension, ...], positions: Sequence[int]) -> list[dict[str, Any]]:
+    """The swept values of members at some positions, each by the name of its dimension, as plain data."""
+    grid = [len(dimension.values) for dimension in sweep]
+    coordinates = {dimension.name: dimension.coordinate().tolist() for dimension in sweep}
+    places = [np.unravel_index(position, grid) for position in positions]
+    return [
+        {name: values[int(k)] for (name, values), k in zip(coordinates.items(), place, strict=True)} for place in places
+    ]
+
+
 def called(sweep: tuple[Dimension, ...], position: int) -> str:
-    """A member in words: its position, and where it stands in each dimension."""
-    places = np.unravel_index(position, [len(dimension.values) for dimension in sweep])
-    words = [f"{one.name} {one.coordinate()[int(place)]}" for one, place in zip(sweep, places, strict=True)]
-    return f"member {position} ({', '.join(words)})"
+    """A member in words: its position, and its swept values."""
+    [values] = swept(sweep, [position])
+    return f"member {position} ({', '.join(f'{name} {value}' for name, value in values.items())})"
 
 
 class Batch(eqx.Module):

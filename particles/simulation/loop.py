@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -46,7 +46,8 @@ class Loop:
     layout : the shape of the record.
     keeping : where frames go, and where to begin.
     progress : show a bar on standard error.
-    names : what each member is called in messages; by default nothing, which is enough for a single one.
+    swept : the values of each member by which it differs from others; a single one has none.
+    names : of the members in messages.
     devices : over which the members of a batch are spread.
     uncut : keep depths to which none of the members came: others, elsewhere, may have.
     """
@@ -58,14 +59,16 @@ class Loop:
         layout: Layout,
         keeping: AbstractKeeping,
         progress: bool,
-        names: tuple[str, ...] = (),
+        swept: Sequence[Mapping[str, Any]] = (),
+        names: Sequence[str] = (),
         devices: int = 1,
         uncut: bool = False,
     ):
         self.plan, self.precision = plan, jnp.dtype(layout.dtype)
         self.layout, self.keeping = layout, keeping
         self.batches = batches(members)
-        self.names, self.devices, self.uncut = names or ("",) * len(members), devices, uncut
+        self.swept, self.names = swept or ({},) * len(members), names or ("",) * len(members)
+        self.devices, self.uncut = devices, uncut
         self.efforts = np.zeros((len(members), 2), int)
         self.failures: list[str] = []
         name = str(layout.attributes["name"])
@@ -182,7 +185,17 @@ class Loop:
 
     def _depth(self) -> float:
         """The largest depth that a member has reached."""
-        return max(float(np.max(np.asarray(batch.state.depth))) for batch in self.batches)
+        return float(self._depths().max())
+
+    def _depths(self) -> np.ndarray:
+        """The depth of each member: of its last frame that is committed, or where it ended before."""
+        frames = self.keeping.frames
+        committed = float(self.plan.depths(frames - 1, frames - 1, self.precision)[0]) if frames else 0.0
+        depths = np.zeros(len(self.efforts))
+        for batch in self.batches:
+            running = np.ravel(batch.state.status) == Status.running
+            depths[list(batch.members)] = np.where(running & (frames > 0), committed, np.ravel(batch.state.depth))
+        return depths
 
     def _coalescence(self) -> dict[int, dict[str, Any]]:
         """What there is to say of tokens that have coalesced, by member."""
@@ -202,12 +215,13 @@ class Loop:
     ) -> None:
         complete = self.keeping.frames == self.plan.frames
         ends = [Status.done if end == Status.running and complete else end for end in self._statuses()]
-        depths = np.zeros(len(ends))
-        for batch in self.batches:
-            depths[list(batch.members)] = np.ravel(batch.state.depth)
+        depths = self._depths()
         members = [
             {"status": end.name, "depth": depth, "steps": steps, "rejected": rejected}
-            for end, depth, (steps, rejected) in zip(ends, depths.tolist(), self.efforts.tolist(), strict=True)
+            | ({"swept": swept} if swept else {})
+            for end, depth, (steps, rejected), swept in zip(
+                ends, depths.tolist(), self.efforts.tolist(), self.swept, strict=True
+            )
         ]
         for member, said in merged.items():
             members[member]["coalescence"] = said
@@ -266,7 +280,7 @@ def _failures(
     state: State,
     frames: dict[str, np.ndarray],
     effort: Effort,
-    names: tuple[str, ...],
+    names: Sequence[str],
     times: np.ndarray,
 ) -> list[str]:
     """The failures of a batch in a chunk, in words: what, at which depth, and which member where there are several."""

@@ -18,7 +18,6 @@ from ..record.writer import CONFIG, MANIFEST
 from ..stored import Stored
 from ..summation.devices import devices
 from . import grid
-from .grid import Member
 from .identity import foreign_modules
 from .journal import Journal
 from .keeping import Keeping, Together
@@ -96,7 +95,7 @@ def _led(
             else:
                 keeping = Keeping(journal, shape)
                 kept = keeping if together.alone else Together(together, keeping)
-                subject.loop(members, shape, kept, _names(members), progress, uncut=False).run()
+                subject.loop(members, shape, kept, range(len(members)), progress, uncut=False).run()
     together.agreed("")  # nobody looks before all is written
     return open_record(directory)
 
@@ -108,7 +107,7 @@ def _followed(subject: "Simulation", directory: pathlib.Path, together: Ranks) -
         if told == GO:
             members = subject.prepared()
             keeping = Together(together, None)
-            subject.loop(members, subject.layout(members), keeping, _names(members), False, uncut=False).run()
+            subject.loop(members, subject.layout(members), keeping, range(len(members)), False, uncut=False).run()
             together.agreed("")
         elif told != DONE:
             raise Interrupted(f"the first process ended: {told}")
@@ -132,10 +131,6 @@ def _telling(together: Ranks) -> Iterator[Callable[[str], None]]:
         if not told:
             tell(f"{type(error).__name__}: {error}")
         raise
-
-
-def _names(members: list[Member]) -> tuple[str, ...]:
-    return tuple(f"member {k}" for k in range(len(members))) if len(members) > 1 else ()
 
 
 def check_vacant(directory: pathlib.Path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import pathlib
 import re
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tomli_w
+import tqdm
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from .. import machine
@@ -27,7 +29,7 @@ from ..starts import AbstractStart, Given
 from ..stored import Stored
 from ..summation import AbstractSummation
 from .budget import STAGES, Budget, budget
-from .grid import Dimension, Member, combinations, dimensions
+from .grid import Dimension, Member, combinations, dimensions, swept
 from .identity import foreign_code
 from .keeping import AbstractKeeping
 from .layout import caption, jumps, layout
@@ -37,6 +39,7 @@ from .mesh import Mesh
 from .worker import Worker
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+MANY, PATIENCE = 500, 3.0  # members, and seconds, from which on their preparation is shown
 NOISE = 0x6E6F6973  # folded into the key of a seed, so that noise and start are independent
 SHRUNK_TOKENS, SHRUNK_DEPTH, SHRUNK_FRAMES, SHRUNK_VALUES = 12, 0.5, 6, 2
 
@@ -160,19 +163,18 @@ class Simulation(AbstractExperiment):
         ValueError
             If a member cannot start.
         """
+        count = math.prod(len(one.values) for one in self.dimensions) if positions is None else len(positions)
+        _check_room(count, count * _coordinates(self))
         members = self.members(positions)
-        tokens = sum(getattr(m.start, "tokens", 0) * getattr(m.start, "dim", 0) for m in members)
-        free = machine.free_memory()
-        if free is not None and STAGES * 8 * tokens > free:
-            raise MemoryError(
-                f"{len(members)} members with {tokens} coordinates in all need {STAGES * 8 * tokens / 2**30:.3g} GiB "
-                f"before any pair is looked at, and {free / 2**30:.3g} GiB are free: fewer tokens or members would fit"
-            )
+        _check_room(count, sum(_coordinates(member) for member in members))
+        waiting = tqdm.tqdm(
+            members, desc=f"preparing {count} members", delay=PATIENCE, leave=False, disable=count < MANY
+        )
         return [
             Member(
                 self.mesh.spread(m.flow.within(m.plan.rtol)), checked(m.flow, m.first(), m.plan), m.plan, m.noise_key()
             )
-            for m in members
+            for m in waiting
         ]
 
     def layout(self, members: list[Member], swept: tuple[Dimension, ...] | None = None) -> Layout:
@@ -198,12 +200,15 @@ class Simulation(AbstractExperiment):
         members: list[Member],
         layout: Layout,
         keeping: AbstractKeeping,
-        names: tuple[str, ...],
+        positions: Sequence[int],
         progress: bool = False,
         uncut: bool = True,
     ) -> Loop:
-        """What makes a record of some members, under their names; `uncut` where they are not all there are."""
-        return Loop(self.plan, members, layout, keeping, progress, names, self.mesh.members, uncut)
+        """The loop that makes a record of members at some positions; `uncut` where they are not all there are."""
+        sweep = self.dimensions
+        values = swept(sweep, positions) if sweep else []
+        names = [f"member {k}" for k in positions] if len(sweep) else []
+        return Loop(self.plan, members, layout, keeping, progress, values, names, self.mesh.members, uncut)
 
     def worker(self, run: pathlib.Path) -> Worker:
         """A worker at the run directory of this sweep, for this process.
@@ -249,6 +254,21 @@ class Simulation(AbstractExperiment):
         start = shrunk_start(self.start, self.flow.law)
         sweep = {path: values[:SHRUNK_VALUES] for path, values in self.sweep.items()}
         return dataclasses.replace(self, plan=plan, start=start, sweep=sweep)
+
+
+def _coordinates(simulation: Simulation) -> int:
+    """The numbers in the start of one member, where they are known."""
+    return getattr(simulation.start, "tokens", 0) * getattr(simulation.start, "dim", 0)
+
+
+def _check_room(members: int, coordinates: int) -> None:
+    """Raises MemoryError for starts that do not fit, before any of them is made."""
+    free, needed = machine.free_memory(), STAGES * 8 * coordinates
+    if free is not None and needed > free:
+        raise MemoryError(
+            f"{members} members with {coordinates} coordinates in all need {needed / 2**30:.3g} GiB before any pair is "
+            f"looked at, and {free / 2**30:.3g} GiB are free: fewer tokens or members would fit"
+        )
 
 
 def check_name(name: str) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..integration import Failed
@@ -28,7 +28,7 @@ class Worker:
     run : the run directory of the whole sweep.
     facts : what is true of the run, `identity` among it.
     prepared : the members at some positions, and the layout of their record.
-    loop : the run loop of such members in such a layout, under such names, kept as is given.
+    loop : the run loop of such members in such a layout, kept as is given, at their positions.
 
     Raises
     ------
@@ -41,7 +41,7 @@ class Worker:
         run: pathlib.Path,
         facts: Mapping[str, Any],
         prepared: Callable[[tuple[int, ...]], tuple[list[Member], Layout]],
-        loop: Callable[[list[Member], Layout, AbstractKeeping, tuple[str, ...]], Loop],
+        loop: Callable[[list[Member], Layout, AbstractKeeping, Sequence[int]], Loop],
     ):
         self.pieces = pieces(run)
         self.run, self.facts = run, facts
@@ -92,9 +92,8 @@ class Worker:
         if piece.finished or piece.given_up(self.session):
             return False
         journal = Journal(piece.directory, {**self.facts, "positions": list(piece.members)}, lambda: CONFIG)
-        names = tuple(f"member {k}" for k in piece.members)
         members, layout = self.prepared(piece.members)
-        loop = self.loop(members, layout, Keeping(journal, layout), names)
+        loop = self.loop(members, layout, Keeping(journal, layout), piece.members)
         with contextlib.suppress(Failed, MemoryError):  # the loop has noted them in the manifest of the piece
             loop.run(flag, {"session": self.session})
         return True
