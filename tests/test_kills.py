@@ -42,7 +42,7 @@ KINDS = {  # the config, and how it is made
     "workers": (BASE + SWEEP, ("--workers", "2")),
     "noise": (NOISE.replace("dt = 0.0005", 'solver = "Heun"\ndt = 0.001'), ()),
     "coalescing": (BASE.replace("until = 6.0", "until = 30.0\ncoalesce = 1e-2").replace("0.0005", "0.002"), ()),
-    "processes": (BASE, ("--processes", "2")),
+    "processes": (BASE.replace("dt = 0.0005", "rtol = 1e-6"), ("--processes", "2")),  # which talk at every step
 }
 MOMENTS = ("start", "middle", "end", "resume", "figures")
 FRAMES = 181
@@ -93,7 +93,11 @@ def finished(folder: pathlib.Path, run: pathlib.Path, options: tuple[str, ...]) 
         there = (run / "manifest.json").exists()
         again = ("resume", str(run)) if there else ("run", "trial.toml", "--resume", "--out", str(folder))
         process = begun(folder, *again, "--quiet", *options)
-        said = process.communicate(timeout=300)[1].decode()
+        try:
+            said = process.communicate(timeout=300)[1].decode()
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         if process.returncode == 0:
             return
         assert process.returncode in (75, 2) and ("is being written" in said or process.returncode == 75), said
