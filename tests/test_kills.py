@@ -42,7 +42,7 @@ KINDS = {  # the config, and how it is made
     "workers": (BASE + SWEEP, ("--workers", "2")),
     "noise": (NOISE.replace("dt = 0.0005", 'solver = "Heun"\ndt = 0.001'), ()),
     "coalescing": (BASE.replace("until = 6.0", "until = 30.0\ncoalesce = 1e-2").replace("0.0005", "0.002"), ()),
-    "processes": (BASE, ("--processes", "2")),
+    "processes": (BASE.replace("dt = 0.0005", "rtol = 1e-6"), ("--processes", "2")),  # which talk at every step
 }
 MOMENTS = ("start", "middle", "end", "resume", "figures")
 FRAMES = 181
@@ -67,8 +67,10 @@ def frames(run: pathlib.Path) -> int:
     return sum(found)
 
 
-def killed(process: subprocess.Popen, run: pathlib.Path, moment: str, rng: np.random.Generator) -> bool:
-    """Kills a process, or one that it has started, a little after a moment; whether it was still there."""
+def killed(
+    process: subprocess.Popen, run: pathlib.Path, moment: str, rng: np.random.Generator, itself: bool = False
+) -> bool:
+    """Kills a process, or perhaps one that it has started, a little after a moment; whether it was still there."""
     before, some = frames(run), int(rng.integers(2, FRAMES))
     wanted = {"middle": some, "resume": before + 2, "end": FRAMES - 1}.get(moment, 0)
     place = run / "figures" if moment == "figures" else run
@@ -78,7 +80,7 @@ def killed(process: subprocess.Popen, run: pathlib.Path, moment: str, rng: np.ra
     alive = process.poll() is None
     listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
     started = [int(pid) for pid in listed.stdout.split()]
-    victim = int(rng.choice(started)) if started and rng.random() < 0.5 else process.pid
+    victim = int(rng.choice(started)) if started and not itself and rng.random() < 0.5 else process.pid
     with contextlib.suppress(ProcessLookupError):
         os.kill(victim, signal.SIGKILL)
     process.communicate(timeout=120)
@@ -91,7 +93,11 @@ def finished(folder: pathlib.Path, run: pathlib.Path, options: tuple[str, ...]) 
         there = (run / "manifest.json").exists()
         again = ("resume", str(run)) if there else ("run", "trial.toml", "--resume", "--out", str(folder))
         process = begun(folder, *again, "--quiet", *options)
-        said = process.communicate(timeout=300)[1].decode()
+        try:
+            said = process.communicate(timeout=300)[1].decode()
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         if process.returncode == 0:
             return
         assert process.returncode in (75, 2) and ("is being written" in said or process.returncode == 75), said
@@ -124,7 +130,7 @@ def survives(folder, kind, moment, seed, bits):
     run = config.load(folder / "trial.toml").directory(folder)
     more = () if moment == "figures" else ("--no-figures",)
     process = begun(folder, "run", "trial.toml", "--quiet", "--out", str(folder), *options, *more)
-    hit = killed(process, run, "middle" if moment == "resume" else moment, rng)
+    hit = killed(process, run, "middle" if moment == "resume" else moment, rng, moment in ("middle", "resume"))
     if moment == "resume" and (run / "manifest.json").exists():
         time.sleep(1)
         hit = killed(begun(folder, "resume", str(run), "--quiet", *options, *more), run, moment, rng)
