@@ -1,5 +1,6 @@
 """What all tests share: double precision, strict promotion, one compile cache for the whole session."""
 
+import ctypes
 import gc
 import importlib.metadata
 import itertools
@@ -31,6 +32,7 @@ if os.environ["JAX_PLATFORMS"] == "cpu" and "XLA_FLAGS" not in os.environ:
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+import tiers  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 if os.environ["JAX_PLATFORMS"] == "cpu":
@@ -45,22 +47,35 @@ gc.collect()
 gc.freeze()
 gc.set_threshold(200_000, 20, 100)
 
-MAPS = pathlib.Path("/proc/self/maps")
+MAPS, SIZES = pathlib.Path("/proc/self/maps"), pathlib.Path("/proc/self/statm")
 MANY_MAPS = 30_000  # of the 65530 that Linux allows a process
 SELDOM = 10
+LARGE = 1.6e9  # bytes of a worker from which on it forgets; a laptop has two workers and 8 GB
+GROWN = 1.3  # times what was left when it last forgot: what is not of programs would be looked for again and again
 tests = itertools.count(1)
+allowed = LARGE
+
+
+def resident() -> int:
+    """Bytes of this process in memory; 0 where the system does not tell."""
+    return int(SIZES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if SIZES.exists() else 0
 
 
 @pytest.fixture(autouse=True)
 def forgetting():
-    """Programs are forgotten before they exhaust the memory maps of a process, where XLA would crash compiling.
+    """Programs are forgotten before they take too much memory, or all memory maps of a process, where XLA would crash.
 
     What is needed again comes back from the cache on disk. Counting so many maps takes a while: it is done seldom.
     """
+    global allowed  # noqa: PLW0603
     yield
-    if next(tests) % SELDOM == 0 and MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY_MAPS:
+    many = next(tests) % SELDOM == 0 and MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY_MAPS
+    if many or resident() > allowed:
         jax.clear_caches()
         gc.collect()
+        if sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back to the system
+        allowed = max(LARGE, GROWN * resident())
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -115,6 +130,41 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--tier",
+        choices=("everyday", "exhaustive", "all"),
+        default="everyday",
+        help="everyday: what runs in ten minutes (the default); exhaustive: all else; tests named by :: always run",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves the tests of the other tier out, unless one is asked for by its name."""
+    wanted, dear = config.getoption("tier"), tiers.listed()
+    if wanted == "all" or any("::" in argument for argument in config.args):
+        return
+    kept = [item for item in items if (item.nodeid in dear) == (wanted == "exhaustive")]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+def spent() -> float:
+    """Processor seconds of this process and of those that it started and that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """With PARTICLES_MEASURE=FILE in the environment, notes what each test costs; `tests/tiers.py` reads it."""
+    before = spent()
+    yield
+    if "PARTICLES_MEASURE" in os.environ:
+        with open(os.environ["PARTICLES_MEASURE"], "a") as file:  # one short line, which no other worker tears apart
+            file.write(f"{spent() - before:.3f} {item.nodeid}\n")
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist

@@ -72,7 +72,11 @@ def mutated(rng, content):
     act = rng.choice(acts)
     said = f"{act} at {'.'.join(map(str, place))}"
     if act in ("like", "value"):
-        same = [value for value in VALUES if isinstance(value, type(node[key])) and act == "like"] or VALUES
+        given = node[key]
+        same = [value for value in VALUES if isinstance(value, type(given))]
+        if isinstance(given, int | float) and not isinstance(given, bool):
+            same = [*same, *[given * 2, given + 1, given * 3] * 5]
+        same = same if same and act == "like" else VALUES
         node[key] = copy.deepcopy(same[rng.integers(len(same))])
         said += f": {node[key]!r:.60}"
     elif act == "delete":

@@ -16,7 +16,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
 from ..integration import Failed, Plan, Status
 from ..record import Damaged, Layout
@@ -27,11 +26,11 @@ from .interruption import listening
 from .journal import Journal
 from .loop import Interrupted
 from .pieces import PARTS, STOP, Piece, clear, pieces
+from .progress import Progress
 from .worker import session
 
 POLL = 0.5  # seconds between two looks at the pieces, or
 LOOKING = 20  # times what a look takes, where there are many
-BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
 DONE, INTERRUPTED, LOST = 0, 75, 128  # exit codes of a worker; the last where there is none
 NUMBERED = re.compile(r"^\[Errno \d+\] ")  # as the error of a worker begins, and again the one that tells of it
 FAULTS: Mapping[int, Callable[[str], Exception]] = {  # exit codes of a worker that concern the whole run
@@ -75,7 +74,7 @@ class Crew:
         self.hosts: dict[str, Any] = {}
         self.pause, self.shown = POLL, ""
         self.hired, self.words = 0, ""  # how many workers were started, and what the last one that was lost said
-        self.bar = tqdm.tqdm(total=1.0, desc=str(layout.attributes["name"]), bar_format=BAR, disable=not progress)
+        self.bar = Progress(str(layout.attributes["name"]), 0.0, 1.0, progress)
 
     def run(self) -> None:
         """Goes on until every member has come to its end, then makes one record of all.
@@ -206,11 +205,10 @@ class Crew:
         under_way = sum(len(piece.members) * self._depth(piece) for piece in self.open)
         start, until = span(self.plan)
         depth = (under_way + len(self.ends) * until) / count
-        self.bar.n = (depth - start) / (until - start)
         shown = f"members {len(self.ends)}/{count}, depth {depth:.4g}/{until:.4g}"
         if shown != self.shown:
             self.shown = shown
-            self.bar.set_postfix_str(shown)
+            self.bar.show((depth - start) / (until - start), shown)
         self.pause = max(POLL, LOOKING * (time.monotonic() - begun))
 
     def _ends(self, piece: Piece, manifest: Mapping[str, Any]) -> dict[int, dict[str, Any]]:

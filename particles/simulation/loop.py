@@ -17,19 +17,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 from jaxtyping import Array
 
 from ..dynamics import AbstractFlow
 from ..integration import Effort, Failed, Plan, State, Status, advance
 from ..ranks import orphaned
-from ..record import Layout
+from ..record import Damaged, Layout
 from .grid import Batch, Member, batches, place, span
 from .interruption import Flag, listening
 from .keeping import AbstractKeeping
 from .mesh import spread
-
-BAR = "{desc}: {percentage:3.0f}%|{bar}| depth {n:.4g}/{total:.4g} [{elapsed}<{remaining}{postfix}]"
+from .progress import Progress
 
 
 class Interrupted(RuntimeError):
@@ -72,8 +70,8 @@ class Loop:
         self.efforts = np.zeros((len(members), 2), int)
         self.failures: list[str] = []
         name = str(layout.attributes["name"])
-        first, last = span(plan)
-        self.bar = tqdm.tqdm(initial=first, total=last, desc=name, bar_format=BAR, disable=not progress)
+        self.span = span(plan)
+        self.bar = Progress(name, *self.span, progress)
 
     def run(self, flag: Flag | None = None, facts: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Goes to the end of the plan.
@@ -161,7 +159,15 @@ class Loop:
         self.efforts, self.failures = checkpoint["efforts"], list(notes["failures"])
         for k, batch in enumerate(self.batches):
             parts = {"state": batch.state, "met": batch.met}
-            leaves = [checkpoint[name] for name, _ in self._kept(k)]
+            wanted = self._kept(k)
+            leaves = [checkpoint[name] for name, _ in wanted]
+            for (name, leaf), found in zip(wanted, leaves, strict=True):
+                rows = slice(1, None) if batch.met is not None else slice(None)  # fewer are left where tokens have met
+                if (found.dtype, found.ndim, found.shape[rows]) != (leaf.dtype, leaf.ndim, leaf.shape[rows]):
+                    raise Damaged(
+                        f"a checkpoint is damaged: `{name}` is {found.dtype} of shape {found.shape}; this run has "
+                        f"{leaf.dtype} of shape {leaf.shape}"
+                    )
             found = jax.tree.unflatten(jax.tree.structure(parts), leaves)
             state = jax.tree.map(jnp.asarray, found["state"])
             self.batches[k] = dataclasses.replace(batch, state=state, met=found["met"])
@@ -207,8 +213,8 @@ class Loop:
         return {batch.members[0]: report(batch.flow, float(batch.state.depth), met) for batch, met in given}
 
     def _show(self) -> None:
-        self.bar.n = self._depth()
-        self.bar.set_postfix_str(f"{self.efforts[:, 0].sum()} steps")
+        depth = self._depth()
+        self.bar.show(depth, f"depth {depth:.4g}/{self.span[1]:.4g}, {self.efforts[:, 0].sum()} steps")
 
     def _close(
         self, status: str, reason: str | None, merged: Mapping[int, Any] = MappingProxyType({}), **facts: Any
