@@ -88,13 +88,14 @@ def test_importing_is_cheap():
     assert done.stdout == "[]\n"
 
 
-def test_readme_has_two_commands_and_the_gate_runs_the_second():
+def test_readme_has_the_commands_that_the_gate_runs():
     readme = (HERE / "README.md").read_text()
     commands = re.findall(r"```bash\n(.*?)\n```", readme, flags=re.DOTALL)
-    assert len(commands) == 2
+    assert len(commands) == 3
     assert commands[0].endswith("particles run configs/clusters.toml")
     assert "<!-- test command -->\n```bash\n" + commands[1] in readme
-    assert "<!-- test command -->" in (HERE / ".ci" / "run").read_text()
+    assert "<!-- exhaustive test command -->\n```bash\n" + commands[2] in readme
+    assert 'for tier in "test command" "exhaustive test command"' in (HERE / ".ci" / "run").read_text()
 
 
 def test_the_package_carries_what_it_needs_at_run_time():

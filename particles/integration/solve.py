@@ -227,9 +227,12 @@ def _integrate(
     args = _knowing(flow, key, times.dtype)
     stops = [Condition(flow, stop, merged) for stop in plan.stop]
     before = Ended(jnp.asarray(False) if ended is None else ended)
-    events = [NotFinite(), before, *([Unsolved(flow)] if flow.law.iterates else []), *stops]
-    if last is not None:  # what lies beyond the chunk is the next one's to find, but for a stop that lies within
-        events = [one if inside and one in stops else Upto(one, last) for one in events] + [Passed(last)]
+    events: list[Any] = [NotFinite(), before, *([Unsolved(flow)] if flow.law.iterates else [])]
+    if last is None:
+        events = [*events, *stops]
+    else:  # what lies beyond the chunk is the next one's to find, but for a stop in the step that passes its end
+        upto = [Upto(one, last) for one in events]
+        events = [*upto, *(stops if inside else [Upto(one, last) for one in stops]), Passed(last)]
     solution = diffrax.diffeqsolve(
         moved,
         solver,
