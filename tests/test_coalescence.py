@@ -202,7 +202,8 @@ def test_members_of_a_sweep_coalesce_each_by_itself(runs, tmp_path):
     sweep = {"seed": (3, 9), "plan.coalesce": (TOLERANCE, 1e-9)}
     swept = quiet(dataclasses.replace(SIMULATION, sweep=sweep), tmp_path / "sweep")
     np.testing.assert_array_equal(swept.dataset.tokens[0, 0], runs[0].dataset.tokens)
-    assert swept.manifest["members"][0] == runs[0].manifest["members"][0]
+    alone = runs[0].manifest["members"][0]
+    assert swept.manifest["members"][0] == alone | {"swept": {"coalesce": TOLERANCE, "seed": 3}}
     assert [end["coalescence"]["tolerance"] for end in swept.manifest["members"]] == [TOLERANCE, 1e-9] * 2
     distinct = swept.dataset.distinct
     assert np.all(distinct[:, 0] <= distinct[:, 1]) and np.any(distinct[:, 0] < distinct[:, 1])

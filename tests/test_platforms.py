@@ -31,7 +31,11 @@ SOLVERS = {
 
 
 def lowered(function, *arrays):
-    """The platforms that a function of arrays was lowered for, one after the other."""
+    """The platforms that a function of arrays was lowered for, one after the other.
+
+    What was traced before, by whatever test, may stand for this machine's platform alone, and is forgotten.
+    """
+    jax.clear_caches()
     traced = jax.jit(function).trace(*arrays)
     return tuple(name for name in PLATFORMS if traced.lower(lowering_platforms=(name,)).as_text())
 
