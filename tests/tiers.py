@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 
 LIST = pathlib.Path(__file__).parent / "exhaustive.txt"
 BUDGET = 780.0  # processor seconds of the everyday tier: ten minutes for two workers, less what they take to start
-DEAR = 25.0  # seconds from which on even the only case of a function is left to the exhaustive tier
+DEAR = 6.0  # seconds from which on even the only case of a function is left to the exhaustive tier
 CLAIMS = (
     "equiangular_softmax",
     "energy_identity",
@@ -27,9 +27,18 @@ CLAIMS = (
     "depth_euler",
     "ott_antonsen",
 )
+NAMED = (
+    "test_command_line.py::test_a_killed_run_resumes_to_the_same_bits",
+    "test_command_line.py::test_run_ends_with_its_directory_and_says_the_rest_to_a_person",
+    "test_config.py::test_schema_is_current_and_knows_the_classes",
+    "test_integration.py::test_derivatives_agree_in_both_modes_and_with_differences",
+    "test_processes.py::test_two_processes_one_of_them_killed_have_the_answer_of_one",
+    "test_sweeps.py::test_a_shared_sweep_is_the_record_of_one_process",
+)
 CONFIGS = ("circle", "clusters", "equiangular", "causal", "l2", "noisy", "multihead", "lipschitz")
 KEPT = re.compile(
     rf"test_claims\.py::.*\[({'|'.join(CLAIMS)})\]|test_config\.py::test_every_config_runs_small\[({'|'.join(CONFIGS)})"
+    rf"|{'|'.join(map(re.escape, NAMED))}"
 )
 
 

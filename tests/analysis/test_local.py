@@ -216,7 +216,7 @@ def test_a_study_refuses_what_has_no_constants():
     with pytest.raises(ValueError, match="boundary"):
         Lipschitz(START, pt.Flow(pt.Ball(), pt.Attention()), plan)
     with pytest.raises(ValueError, match="must be their number, 5"):
-        Lipschitz(START, pt.Layers(pt.Attention()), pt.Plan(until=1.0, save=4, dt=0.2, solver="Layers"))
+        Lipschitz(START, pt.Layers(pt.Attention()), pt.Plan(until=1.0, save=1, dt=0.2, solver="Layers"))
     with pytest.raises(ValueError, match="`norm` must be one of"):
         Lipschitz(START, GROWING, plan, norm="W3")
     with pytest.raises(ValueError, match="whose state is its tokens"):
