@@ -143,10 +143,10 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     """Leaves the tests of the other tier out, unless one is asked for by its name."""
-    wanted, dear = config.getoption("tier"), tiers.listed()
+    wanted = config.getoption("tier")
     if wanted == "all" or any("::" in argument for argument in config.args):
         return
-    kept = [item for item in items if (item.nodeid in dear) == (wanted == "exhaustive")]
+    kept = [item for item in items if tiers.is_exhaustive(item.nodeid) == (wanted == "exhaustive")]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
     items[:] = kept
 

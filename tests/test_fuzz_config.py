@@ -20,7 +20,7 @@ from particles import config
 from particles.declaration import Declared, family
 
 HERE = pathlib.Path(__file__).parent.parent
-CASES = 100
+CASES = (100, 1000)  # every day, and in the exhaustive tier
 LIMIT = 60  # seconds of one case
 FAMILIAR = ["circle", "clusters", "entmax", "sinkhorn", "masked", "focus", "cross", "prior", "gated", "metric", "noisy"]
 FAMILIAR += ["weibull", "norms", "multihead", "coalescence", "lipschitz", "paths", "hardmax"]
@@ -200,10 +200,11 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_nothing_but_faults_in_words(folder, monkeypatch):
+@pytest.mark.parametrize("cases", CASES)
+def test_nothing_but_faults_in_words(folder, monkeypatch, cases):
     monkeypatch.chdir(folder)
     contents = [tomllib.loads((HERE / "configs" / f"{name}.toml").read_text()) for name in FAMILIAR]
-    first, _, last = os.environ.get("PARTICLES_FUZZ", str(CASES)).rpartition(":")
+    first, _, last = os.environ.get("PARTICLES_FUZZ", str(cases)).rpartition(":")
     faults, counts = [], collections.Counter()
     for number in range(int(first or 0), int(last)):
         words, code, fault = case(number, folder, contents)

@@ -13,7 +13,7 @@ import pytest
 from particles import config
 from particles.simulation import loop, workforce
 
-CASES = 100
+CASES = (100, 1000)  # every day, and in the exhaustive tier
 CONFIG = """
 name = "trial"
 start = {kind = "Uniform", tokens = 5, dim = 3}
@@ -74,9 +74,10 @@ def specimens(tmp_path_factory):
     return found
 
 
-def test_harm_is_told_and_nothing_wrong_is_taken_for_the_run(specimens, tmp_path, monkeypatch):
+@pytest.mark.parametrize("cases", CASES)
+def test_harm_is_told_and_nothing_wrong_is_taken_for_the_run(specimens, tmp_path, monkeypatch, cases):
     monkeypatch.setattr(workforce, "command", fuzzing.worker(tmp_path / "run"))
-    first, _, last = os.environ.get("PARTICLES_FUZZ", str(CASES)).rpartition(":")
+    first, _, last = os.environ.get("PARTICLES_FUZZ", str(cases)).rpartition(":")
     faults, counts = [], collections.Counter()
     for number in range(int(first or 0), int(last)):
         done, fault = fuzzing.case(number, specimens, tmp_path)

@@ -32,6 +32,8 @@ def test_every_class_under_a_contract_and_what_is_named_are_kept():
 def test_marks_are_of_tests_that_there_are():
     """A mark that names nothing is left over: measure again. And what is to be kept is kept."""
     listed = tiers.listed()
+    assert all(map(tiers.is_exhaustive, ["tests/test_fuzz_record.py::test_harm[1000]", *listed]))
+    assert not tiers.is_exhaustive("tests/test_fuzz_record.py::test_harm[100]")
     assert listed and not [test for test in listed if tiers.KEPT.search(test)]
     assert set(tiers.CLAIMS) <= set(claims())
     assert all((HERE.parent / "configs" / f"{name}.toml").exists() for name in tiers.CONFIGS)
@@ -52,6 +54,7 @@ def test_marks_are_of_tests_that_there_are():
 def test_a_tier_is_chosen_on_the_command_line(pytester, monkeypatch, arguments, runs):
     (pytester.path / "exhaustive.txt").write_text("test_some.py::test_dear\n")
     monkeypatch.setattr(tiers, "LIST", pytester.path / "exhaustive.txt")
+    tiers.listed.cache_clear()
     pytester.makepyfile(test_some="def test_cheap():\n    pass\n\ndef test_dear():\n    pass\n")
     source = (HERE / "conftest.py").read_text()
     hooks = source[source.index("def pytest_addoption") : source.index("def spent()")]
@@ -59,3 +62,4 @@ def test_a_tier_is_chosen_on_the_command_line(pytester, monkeypatch, arguments, 
     found = pytester.inline_run("-p", "no:xdist", "-p", "no:cacheprovider", *arguments)
     passed = {report.nodeid.rpartition("test_")[2] for report in found.listoutcomes()[0]}
     assert passed == runs
+    tiers.listed.cache_clear()

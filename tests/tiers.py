@@ -10,6 +10,7 @@ spent. A test that was not measured is everyday.
 """
 
 import argparse
+import functools
 import pathlib
 import re
 from collections.abc import Iterable, Iterator
@@ -36,6 +37,7 @@ NAMED = (
     "test_sweeps.py::test_a_shared_sweep_is_the_record_of_one_process",
 )
 CONFIGS = ("circle", "clusters", "equiangular", "causal", "l2", "noisy", "multihead", "lipschitz")
+LONG = re.compile(r"test_fuzz_\w+\.py::\w+\[1000\]|test_kills\.py::test_every_kind_at_every_moment")
 KEPT = re.compile(
     rf"test_claims\.py::.*\[({'|'.join(CLAIMS)})\]|test_config\.py::test_every_config_runs_small\[({'|'.join(CONFIGS)})"
     rf"|{'|'.join(map(re.escape, NAMED))}"
@@ -70,9 +72,15 @@ def _guards(cheap: list[str], seconds: dict[str, float]) -> Iterator[str]:
         seen |= subjects
 
 
+@functools.cache
 def listed() -> frozenset[str]:
-    """The tests of the exhaustive tier."""
+    """The tests that are marked as dear."""
     return frozenset(LIST.read_text().splitlines()) if LIST.exists() else frozenset()
+
+
+def is_exhaustive(test: str) -> bool:
+    """Tell whether a test belongs to the exhaustive tier: by its mark, or by what it is."""
+    return test in listed() or bool(LONG.search(test))
 
 
 def main() -> None:
