@@ -300,7 +300,7 @@ def test_a_state_that_has_ended_stays():
     [
         (lambda: pt.Plan(until=1.0, solver="Tsit"), "Did you mean `Tsit5`"),
         (lambda: pt.Plan(until=1.0, solver="Euler"), "give `dt`"),
-        (lambda: pt.Plan(until=-1.0), "`until` must be greater than"),
+        (lambda: pt.Plan(until=-1.0), "`until` must be greater than `start` = 0; got -1"),
         (lambda: pt.Plan(until=1.0, save=0), "greater than 0; got 0"),
         (lambda: pt.Plan(until=1.0, save=(0.5, 0.2)), "must increase"),
         (lambda: pt.Plan(until=1.0, save=(0.5, 2.0)), "must increase"),

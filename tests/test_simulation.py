@@ -4,7 +4,9 @@ import dataclasses
 import json
 import os
 import signal
+from collections.abc import Callable
 
+import equinox as eqx
 import jax
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from particles.simulation.grid import Dimension, dimensions
 from particles.starts import Given, Uniform
 
 PLAN = pt.Plan(until=2.0, save=8, chunk=3, watch=("energy", "clusters"))
+PLAN_ALONE = pt.Plan(until=1.0, save=1)
 SIMULATION = pt.Simulation(Uniform(8, 3), attention_flow(), PLAN, name="trial")
 
 
@@ -374,3 +377,26 @@ def test_members_of_a_manifest_carry_their_swept_values(tmp_path):
         run = pt.solve(SIMULATION.flow, dataclasses.replace(SIMULATION, seed=seed).first(), plan)
         np.testing.assert_allclose(member["depth"], run.depth, rtol=1e-9)
     assert "swept" not in quiet(SIMULATION, tmp_path / "one").manifest["members"][0]
+
+
+class _Pulled(pt.AbstractLaw):
+    """A law with a function for a parameter, which solve takes and no record can keep."""
+
+    pull: Callable = eqx.field(static=True)
+
+    def __call__(self, t, x, summation):
+        return self.pull(x)
+
+    def check_tokens(self, n, d):
+        pass
+
+    def parts(self):
+        return ()
+
+
+def test_a_function_is_refused_before_anything_is_written(tmp_path):
+    flow = pt.Flow(pt.Euclidean(), _Pulled(lambda x: -x))
+    np.testing.assert_allclose(pt.solve(flow, on_sphere(4), PLAN_ALONE).final, np.exp(-1.0) * on_sphere(4), rtol=1e-5)
+    with pytest.raises(ValueError, match="`pull` of _Pulled is a function"):
+        pt.simulate(flow, on_sphere(4), PLAN_ALONE, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()

@@ -52,7 +52,7 @@ def measured(lines: Iterable[str]) -> dict[str, float]:
 def exhaustive(seconds: dict[str, float], budget: float = BUDGET) -> list[str]:
     """The tests that are left out every day, in order."""
     cheap = sorted(seconds, key=lambda test: (seconds[test], test))
-    everyday, spent = set(_guards(cheap, seconds)), 0.0
+    everyday = set(_guards(cheap, seconds))
     spent = sum(seconds[test] for test in everyday)
     for test in cheap:
         if test not in everyday and spent + seconds[test] <= budget:
